@@ -1,0 +1,25 @@
+//! The nouns of Watershed, and what they mean.
+//!
+//! Everything here is plain code over values: no Kafka, no HTTP, no disk, no clock. The three
+//! layers meet only in this crate, so a view, a window, an offset or a state has one definition.
+
+pub mod decode;
+pub mod exact;
+pub mod expr;
+pub mod invariants;
+pub mod keys;
+pub mod layout;
+pub mod live;
+pub mod log;
+pub mod manifest;
+pub mod measure;
+pub mod offsets;
+pub mod problem;
+pub mod project;
+pub mod sql;
+pub mod states;
+pub mod stream;
+pub mod types;
+pub mod value;
+pub mod view;
+pub mod window;

@@ -1,0 +1,73 @@
+//! What the speed layer gives the serving layer.
+
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::offsets::Offsets;
+
+/// A request for one view's epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PartialsRequest {
+    pub stream: String,
+    pub view: String,
+    /// The view's definition as the asker knows it: another hash is refused.
+    pub view_hash: String,
+    /// The epoch asked for.
+    pub watershed: Offsets,
+}
+
+/// The states of one view's epoch: for each partition named in `live`, exactly the fold of the
+/// records in `[watershed, live)` (invariant `COVER`).
+#[derive(Clone, Debug)]
+pub struct Partials {
+    pub watershed: Offsets,
+    pub live: Offsets,
+    /// The log's end as this node last saw it.
+    pub end: Offsets,
+    /// When the newest of this node's positions was last known to be at the log's end, in milliseconds since 1970-01-01.
+    pub current_at_ms: i64,
+    /// State tables as [`StateTable::to_record_batch`](crate::states::StateTable::to_record_batch) writes them;
+    /// the same key may occur in several.
+    pub states: Vec<RecordBatch>,
+}
+
+/// How the speed layer is doing with a stream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LiveStatus {
+    pub node: String,
+    pub live: Offsets,
+    pub end: Offsets,
+    pub current_at_ms: i64,
+    /// The watersheds whose epochs are complete up to `live`.
+    pub epochs: Vec<Offsets>,
+    pub records: u64,
+    pub dead_letters: u64,
+    /// Dead letters by reason since this node started.
+    pub dead_letter_reasons: std::collections::BTreeMap<String, u64>,
+    pub groups: u64,
+    pub checkpoint_age_ms: Option<i64>,
+    /// What keeps this node from folding, if anything.
+    pub trouble: Option<String>,
+}
+
+/// Why no partials were given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LiveError {
+    /// The epoch is being opened or replayed: ask again, or answer from an older version.
+    #[error("epoch {watershed} of stream {stream} is not ready: {reason}")]
+    NotReady { stream: String, watershed: Offsets, reason: String },
+    #[error("the speed layer knows no view {view} with this definition: restart it with the same project")]
+    UnknownView { view: String },
+    #[error("speed layer unavailable: {reason}")]
+    Unavailable { reason: String },
+}
+
+/// Where a serving layer gets live states: a speed layer in this process, or its peers over HTTP.
+#[async_trait]
+pub trait LiveSource: Send + Sync {
+    /// One reply per speed node that holds partitions of the stream.
+    async fn partials(&self, request: &PartialsRequest) -> Result<Vec<Partials>, LiveError>;
+
+    async fn status(&self, stream: &str) -> Result<Vec<LiveStatus>, LiveError>;
+}

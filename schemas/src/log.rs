@@ -1,0 +1,111 @@
+//! The log as the layers see it: records by partition and offset.
+//!
+//! A real log is Kafka; tests bring one of their own. Calls block, so that the same decision code
+//! runs under a thread and under a simulator.
+
+use std::time::Duration;
+
+use crate::offsets::{Offset, OffsetRange, Offsets, Partition};
+
+/// Consecutive records of one partition, column by column; payloads lie behind one another in one buffer.
+#[derive(Clone, Debug, Default)]
+pub struct Records {
+    pub partition: i32,
+    pub offsets: Vec<i64>,
+    /// Kafka timestamps in milliseconds since 1970-01-01.
+    pub timestamps: Vec<i64>,
+    /// All payloads, one after the other.
+    pub payloads: Vec<u8>,
+    /// Where each payload ends in `payloads`.
+    pub ends: Vec<usize>,
+    /// True where the record is a tombstone: it has no payload at all (an empty payload is not one).
+    pub tombstones: Vec<bool>,
+    /// The reader's position behind these records; holes that follow them are already passed.
+    pub position: i64,
+}
+
+impl Records {
+    pub fn new(partition: Partition, position: Offset) -> Self {
+        Records { partition: partition.0, position: position.0, ..Records::default() }
+    }
+
+    pub fn push(&mut self, offset: Offset, timestamp: i64, payload: Option<&[u8]>) {
+        self.offsets.push(offset.0);
+        self.timestamps.push(timestamp);
+        self.tombstones.push(payload.is_none());
+        self.payloads.extend_from_slice(payload.unwrap_or_default());
+        self.ends.push(self.payloads.len());
+        self.position = offset.0 + 1;
+    }
+
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// The payload of record `index`; empty for a tombstone.
+    pub fn payload(&self, index: usize) -> &[u8] {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.payloads[start..self.ends[index]]
+    }
+}
+
+/// Why the log did not give what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("topic {topic} does not exist: create it, or produce a first event to it")]
+    UnknownTopic { topic: String },
+    /// The log no longer holds (or never held) the offset: retention passed it, or the topic was truncated or created anew.
+    #[error("gap at partition {partition}: needed offset {needed}, log holds {held}")]
+    OutOfRange { partition: Partition, needed: Offset, held: OffsetRange },
+    #[error("kafka at {brokers}: {reason}")]
+    Unavailable { brokers: String, reason: String },
+    #[error("kafka setting {setting}: {reason}")]
+    Setting { setting: String, reason: String },
+}
+
+/// A topic's log.
+pub trait Log: Send + Sync {
+    /// What each partition holds: from the log's start to the last stable offset. At least one partition.
+    fn bounds(&self, topic: &str) -> Result<Vec<(Partition, OffsetRange)>, LogError>;
+
+    /// Reads committed records of one partition from `from` on. An offset out of range is an error, never reset.
+    fn reader(&self, topic: &str, partition: Partition, from: Offset) -> Result<Box<dyn Reader>, LogError>;
+
+    /// Joins the speed layer's consumer group. `group` names it; members share the partitions.
+    fn subscribe(&self, topic: &str, group: &str) -> Result<Box<dyn Subscription>, LogError>;
+}
+
+/// Reads one partition forward.
+pub trait Reader: Send {
+    /// The next records (at most `max_records`, at least one unless `timeout` passed). An empty result
+    /// may still have moved `position` over holes.
+    fn next(&mut self, max_records: usize, timeout: Duration) -> Result<Records, LogError>;
+
+    /// The next offset to be examined.
+    fn position(&self) -> Offset;
+}
+
+/// What a member of a consumer group hears.
+#[derive(Debug)]
+pub enum Delivery {
+    /// Consecutive records of one partition.
+    Records(Records),
+    /// These partitions are now ours; nothing of them arrives until [`Subscription::start`] names where to begin.
+    Assigned(Vec<Partition>),
+    /// These partitions are no longer ours.
+    Revoked(Vec<Partition>),
+    /// Nothing within the timeout.
+    Idle,
+}
+
+/// A member of a consumer group over one topic.
+pub trait Subscription: Send {
+    fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Delivery, LogError>;
+
+    /// Begins to deliver an assigned partition at an offset.
+    fn start(&mut self, positions: &Offsets) -> Result<(), LogError>;
+}

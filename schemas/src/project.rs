@@ -1,0 +1,43 @@
+//! A project: its streams and views, read from SQL text.
+
+use std::sync::Arc;
+
+use crate::problem::Problem;
+use crate::stream::Stream;
+use crate::view::View;
+
+/// A SQL file of a project, as read from disk.
+#[derive(Clone, Debug)]
+pub struct SourceFile {
+    /// The path as messages shall show it, e.g. `jobs/flight_delays.sql`.
+    pub path: String,
+    pub text: String,
+}
+
+/// Everything that a project defines.
+#[derive(Clone, Debug, Default)]
+pub struct Project {
+    pub streams: Vec<Arc<Stream>>,
+    pub views: Vec<Arc<View>>,
+}
+
+impl Project {
+    /// Reads all streams, then all views; on mistakes gives every one of them, in file order.
+    pub fn parse(schemas: &[SourceFile], jobs: &[SourceFile]) -> Result<Project, Vec<Problem>> {
+        crate::sql::parse(schemas, jobs)
+    }
+
+    pub fn stream(&self, name: &str) -> Option<&Arc<Stream>> {
+        self.streams.iter().find(|stream| stream.name == name)
+    }
+
+    pub fn view(&self, name: &str) -> Option<&Arc<View>> {
+        self.views.iter().find(|view| view.name == name)
+    }
+
+    /// The views over one stream.
+    pub fn views_of(&self, stream: &str) -> Vec<Arc<View>> {
+        let views = self.views.iter().filter(|view| view.stream.name == stream);
+        views.cloned().collect()
+    }
+}

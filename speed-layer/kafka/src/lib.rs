@@ -1,0 +1,1 @@
+//! Kafka: the log, its producer and its administration, by librdkafka.

@@ -1,0 +1,190 @@
+#!/usr/bin/env bash
+# Runs one command beside a real, single-node Apache Kafka, then stops that Kafka.
+#
+#   tests/kafka.sh -- cargo test --release -p watershed-tests conformance
+#   tests/kafka.sh -- bash -c 'kcat -b "$WATERSHED_TEST_KAFKA" -L'
+#   tests/kafka.sh            # no command: prints the address and serves until Ctrl-C
+#
+# The command sees WATERSHED_TEST_KAFKA=host:port, and its exit code is this script's. Kafka's jars come from
+# Maven Central once and stay in the user's cache; data live in a temporary folder that is removed at the end.
+# KAFKA_VERSION chooses another release; KAFKA_KEEP=1 keeps the folder, with Kafka's own log in it.
+set -euo pipefail
+
+version="${KAFKA_VERSION:-4.1.1}"
+log4j_version="2.25.2"
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/watershed/kafka-$version"
+
+say() { echo "kafka.sh: $*" >&2; }
+
+need_tools() {
+  local missing=()
+  command -v java >/dev/null || missing+=(default-jre-headless)
+  command -v mvn >/dev/null || missing+=(maven)
+  [ "${#missing[@]}" -eq 0 ] && return
+  if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    say "installing ${missing[*]}"
+    apt-get update -qq >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+  else
+    say "missing ${missing[*]}: install them (Java 17 or newer and Maven) and run this again"
+    exit 69
+  fi
+}
+
+# The folder appears under its final name only when it is whole, so that an interrupted download is no cache.
+fetch_jars() {
+  [ -d "$cache" ] && return
+  need_tools
+  say "fetching Apache Kafka $version into $cache"
+  local work="$cache.$$"
+  mkdir -p "$work"
+  cat >"$work/pom.xml" <<POM
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>watershed.tests</groupId>
+  <artifactId>kafka</artifactId>
+  <version>1</version>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>$version</version>
+    </dependency>
+    <dependency>
+      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>$log4j_version</version>
+    </dependency>
+    <dependency>
+      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-core</artifactId><version>$log4j_version</version>
+    </dependency>
+  </dependencies>
+</project>
+POM
+  if ! mvn -B -q -f "$work/pom.xml" dependency:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory="$work/jars" </dev/null >&2; then
+    rm -rf "$work"
+    say "Maven could not fetch Apache Kafka $version"
+    exit 69
+  fi
+  mv -T "$work" "$cache" 2>/dev/null || rm -rf "$work" # another run was faster: its folder is as good
+}
+
+# A port that was free a moment ago: bound once and let go.
+free_ports() {
+  python3 - "$1" <<'PY'
+import socket, sys
+sockets = [socket.socket() for _ in range(int(sys.argv[1]))]
+for s in sockets:
+    s.bind(("127.0.0.1", 0))
+print(*[s.getsockname()[1] for s in sockets])
+PY
+}
+
+write_settings() {
+  cat >"$work/server.properties" <<PROPERTIES
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$controller_port
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller_port
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+log.dirs=$work/data
+num.partitions=1
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+group.initial.rebalance.delay.ms=0
+log.cleaner.dedupe.buffer.size=16777216
+message.max.bytes=67108864
+replica.fetch.max.bytes=67108864
+PROPERTIES
+  cat >"$work/log4j2.properties" <<'PROPERTIES'
+rootLogger.level=warn
+rootLogger.appenderRefs=console
+rootLogger.appenderRef.console.ref=console
+appender.console.type=Console
+appender.console.name=console
+appender.console.layout.type=PatternLayout
+appender.console.layout.pattern=%d %p %c %m%n
+PROPERTIES
+}
+
+run_java() {
+  java "$@"
+}
+
+start_kafka() {
+  run_java -Dlog4j2.configurationFile="$work/log4j2.properties" -cp "$cache/jars/*" \
+    kafka.tools.StorageTool format -t "$cluster_id" -c "$work/server.properties" --ignore-formatted \
+    >>"$work/kafka.log" 2>&1 || { say "format failed:"; tail -n 20 "$work/kafka.log" >&2; exit 70; }
+  java -Xms256m -Xmx512m -Dlog4j2.configurationFile="$work/log4j2.properties" -cp "$cache/jars/*" \
+    kafka.Kafka "$work/server.properties" >>"$work/kafka.log" 2>&1 </dev/null &
+  kafka_pid=$!
+}
+
+stop_kafka() {
+  if [ -n "${kafka_pid:-}" ] && kill -0 "$kafka_pid" 2>/dev/null; then
+    kill "$kafka_pid" 2>/dev/null || true
+    for _ in $(seq 100); do
+      kill -0 "$kafka_pid" 2>/dev/null || break
+      sleep 0.1
+    done
+    kill -9 "$kafka_pid" 2>/dev/null || true
+    wait "$kafka_pid" 2>/dev/null || true
+  fi
+  if [ "${KAFKA_KEEP:-0}" = 1 ]; then say "kept $work"; else rm -rf "$work"; fi
+}
+
+# Ready means: it answers an ApiVersions request, not merely that the port is open.
+answers() {
+  python3 - "$port" <<'PY' 2>/dev/null
+import socket, struct, sys
+with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=1) as s:
+    body = struct.pack(">hhih", 18, 0, 1, -1)
+    s.sendall(struct.pack(">i", len(body)) + body)
+    size = struct.unpack(">i", s.recv(4, socket.MSG_WAITALL))[0]
+    error = struct.unpack(">ih", s.recv(6, socket.MSG_WAITALL))[1]
+    sys.exit(0 if size > 6 and error == 0 else 1)
+PY
+}
+
+wait_until_ready() {
+  for _ in $(seq 240); do
+    if ! kill -0 "$kafka_pid" 2>/dev/null; then
+      say "Kafka ended before it was ready:"
+      tail -n 20 "$work/kafka.log" >&2
+      exit 70
+    fi
+    answers && return
+    sleep 0.5
+  done
+  say "Kafka was not ready after 120 s:"
+  tail -n 20 "$work/kafka.log" >&2
+  exit 70
+}
+
+[ "${1:-}" = "--" ] && shift
+fetch_jars
+command -v java >/dev/null || need_tools
+work="$(mktemp -d "${TMPDIR:-/tmp}/watershed-kafka.XXXXXX")"
+trap stop_kafka EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+read -r port controller_port < <(free_ports 2)
+cluster_id="d2F0ZXJzaGVkLXRlc3RzLQ"
+write_settings
+start_kafka
+wait_until_ready
+export WATERSHED_TEST_KAFKA="127.0.0.1:$port"
+say "Apache Kafka $version listens on $WATERSHED_TEST_KAFKA"
+if [ "$#" -eq 0 ]; then
+  echo "$WATERSHED_TEST_KAFKA"
+  wait "$kafka_pid"
+else
+  "$@"
+fi
