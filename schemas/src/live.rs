@@ -4,7 +4,7 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::offsets::Offsets;
+use crate::offsets::{Offsets, Partition};
 
 /// A request for one view's epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,8 +27,11 @@ pub struct Partials {
     pub end: Offsets,
     /// When the newest of this node's positions was last known to be at the log's end, in milliseconds since 1970-01-01.
     pub current_at_ms: i64,
-    /// State tables as [`StateTable::to_record_batch`](crate::states::StateTable::to_record_batch) writes them;
-    /// the same key may occur in several.
+    /// The partition of each entry of `states`: two nodes may both hold a partition for a moment after
+    /// ownership moved, and the asker must be able to take it from one of them only.
+    pub partitions: Vec<Partition>,
+    /// State tables as [`StateTable::to_record_batch`](crate::states::StateTable::to_record_batch) writes them,
+    /// each of one partition; the same key may occur in several.
     pub states: Vec<RecordBatch>,
 }
 
