@@ -13,7 +13,8 @@ pub struct PartialsRequest {
     pub view: String,
     /// The view's definition as the asker knows it: another hash is refused.
     pub view_hash: String,
-    /// The epoch asked for.
+    /// The epoch asked for. Empty for a view that no version holds yet: the epoch of the log's start,
+    /// whose watershed the reply names.
     pub watershed: Offsets,
 }
 
