@@ -1,0 +1,3 @@
+//! What tests share: worlds in memory, and wrappers that fail at a named call.
+
+pub mod log;
