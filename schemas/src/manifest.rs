@@ -87,6 +87,10 @@ pub struct DeadLetterFile {
 pub struct ViewVersion {
     /// The hash of the definition that made it.
     pub hash: String,
+    /// The name that the view gives its window's start.
+    pub window: String,
+    /// The view's dimensions, then its measures, as its files name them.
+    pub columns: Vec<String>,
     pub files: Vec<ViewFile>,
     pub rows: u64,
     pub accuracy: Vec<Accuracy>,
