@@ -1,17 +1,48 @@
 //! Records to events: bytes to columns.
 //!
 //! Every record becomes exactly one row of events or one dead letter (invariant `NOTHING_VANISHES`).
+//!
+//! A payload is one JSON object. Keys that no field has are ignored; of a key that occurs twice the
+//! last value counts, and both must be valid. `null` and an absent key are NULL.
+//!
+//! | type | written as |
+//! | --- | --- |
+//! | BOOLEAN | `true`, `false` |
+//! | INTEGER, BIGINT | a number without fraction or exponent: `3.0` is the wrong type |
+//! | DOUBLE | a number; the nearest double counts, one beyond the largest is out of range |
+//! | DECIMAL(p,s) | a number or a string with one; out of range if it has more digits than fit, zeros aside |
+//! | TEXT | a string |
+//! | DATE | `"YYYY-MM-DD"` |
+//! | TIMESTAMP | as [`TimestampFormat`](crate::stream::TimestampFormat) says; without an offset it is UTC, digits behind the microseconds are dropped |
+//!
+//! A record that is not JSON is malformed whatever its fields hold; else its first faulty field decides.
 
-use polars::prelude::DataFrame;
+mod columns;
+mod field;
+mod number;
+mod scan;
+mod text;
+mod time;
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, SecondsFormat};
+use polars::prelude::{BinaryChunkedBuilder, Column, DataFrame, IntoColumn, IntoSeries, NamedFrom, Series};
 
 use crate::log::Records;
-use crate::stream::Stream;
+use crate::stream::{OFFSET_COLUMN, PARTITION_COLUMN, Stream, TIMESTAMP_COLUMN};
+use crate::types::DataType;
+use columns::Builder;
+use field::{Cell, Fault, FieldReader, malformed};
+use scan::Scanner;
 
 /// What became of a run of records.
 #[derive(Debug)]
 pub struct Decoded {
-    /// One row per event, in offset order: the wanted fields, then `_partition` (INTEGER), `_offset` (BIGINT), `_timestamp` (TIMESTAMP).
+    /// One row per event, in offset order: the wanted fields in the stream's order, then `_partition`
+    /// (INTEGER), `_offset` (BIGINT), `_timestamp` (TIMESTAMP; NULL where the record has none).
     pub events: DataFrame,
+    /// In offset order.
     pub dead_letters: Vec<DeadLetter>,
 }
 
@@ -53,17 +84,224 @@ impl DeadLetterKind {
 }
 
 /// Decodes a stream's payloads. One decoder serves one thread; it keeps scratch space between calls.
-pub struct Decoder {}
+pub struct Decoder {
+    fields: Vec<FieldReader>,
+    by_name: HashMap<String, usize>,
+    /// By field, the field whose key came next the last time; the entry behind the last field is for
+    /// the first key. Producers rarely change the order of keys, so this spares most look-ups.
+    followers: Vec<usize>,
+    event_time: usize,
+    max_future_micros: i128,
+    /// By field, what the record at hand holds.
+    cells: Vec<Cell>,
+    unescaped: String,
+    open: Vec<u8>,
+}
 
 impl Decoder {
-    /// A decoder that yields the fields in `wanted` (event time is always among them). All fields of
-    /// the schema are validated alike whatever is wanted, so that every layer agrees on which
-    /// records are dead letters.
-    pub fn new(_stream: &Stream, _wanted: &[&str]) -> Self {
-        todo!()
+    /// A decoder that yields the fields in `wanted` (event time is always among them; names that the
+    /// stream does not have are ignored). All fields of the schema are validated alike whatever is
+    /// wanted, so that every layer agrees on which records are dead letters.
+    pub fn new(stream: &Stream, wanted: &[&str]) -> Self {
+        let fields: Vec<FieldReader> = (stream.fields.iter().enumerate())
+            .map(|(index, field)| FieldReader {
+                field: field.clone(),
+                wanted: index == stream.event_time || wanted.contains(&field.name.as_str()),
+            })
+            .collect();
+        Decoder {
+            by_name: fields
+                .iter()
+                .enumerate()
+                .map(|(index, reader)| (reader.field.name.clone(), index))
+                .collect(),
+            followers: (1..=fields.len()).map(|next| next % fields.len()).chain([0]).collect(),
+            event_time: stream.event_time,
+            max_future_micros: stream.max_future.as_micros() as i128,
+            cells: vec![Cell::Missing; fields.len()],
+            unescaped: String::new(),
+            open: Vec::new(),
+            fields,
+        }
     }
 
-    pub fn decode(&mut self, _records: &Records) -> Decoded {
-        todo!()
+    pub fn decode(&mut self, records: &Records) -> Decoded {
+        let mut builders: Vec<(usize, Builder)> = (self.fields.iter().enumerate())
+            .filter(|(_, reader)| reader.wanted)
+            .map(|(index, reader)| {
+                (index, Builder::new(&reader.field.name, &reader.field.data_type, records.len()))
+            })
+            .collect();
+        let mut events = Vec::with_capacity(records.len());
+        let mut dead_letters = Vec::new();
+        // One check of all bytes is cheaper than one per record.
+        let all = simdutf8::basic::from_utf8(&records.payloads).ok();
+        for index in 0..records.len() {
+            let fault = match self.text(records, index, all) {
+                Err(fault) => fault,
+                Ok(payload) => match self.read(payload, records.timestamps[index]) {
+                    Err(fault) => fault,
+                    Ok(()) => {
+                        for (field, builder) in &mut builders {
+                            builder.push(self.cells[*field], payload, &self.unescaped);
+                        }
+                        events.push(index);
+                        continue;
+                    }
+                },
+            };
+            dead_letters.push(DeadLetter { index, kind: fault.kind, reason: fault.reason });
+        }
+        let mut columns: Vec<Column> = builders.into_iter().map(|(_, builder)| builder.finish()).collect();
+        columns.extend(positions(records, &events));
+        let events = DataFrame::new(events.len(), columns).expect(
+            "a stream's field names differ and do not begin with '_'; all columns have a row per event",
+        );
+        Decoded { events, dead_letters }
     }
+
+    /// A record's payload as text; `all` is the text of all payloads if they are all UTF-8.
+    #[inline]
+    fn text<'a>(&self, records: &'a Records, index: usize, all: Option<&'a str>) -> Result<&'a str, Fault> {
+        let start = if index == 0 { 0 } else { records.ends[index - 1] };
+        let end = records.ends[index];
+        match all.and_then(|all| all.get(start..end)) {
+            Some(payload) if !payload.is_empty() => Ok(payload),
+            _ if records.tombstones[index] => Err(no_payload(DeadLetterKind::Tombstone)),
+            _ if start == end => Err(no_payload(DeadLetterKind::Empty)),
+            _ => std::str::from_utf8(&records.payloads[start..end]).map_err(not_utf8),
+        }
+    }
+
+    /// Fills `cells` from a payload.
+    #[inline]
+    fn read(&mut self, payload: &str, timestamp: i64) -> Result<(), Fault> {
+        let Decoder { fields, by_name, followers, cells, unescaped, open, .. } = self;
+        cells.fill(Cell::Missing);
+        unescaped.clear();
+        let mut fault = None;
+        let mut scanner = Scanner::new(payload, open);
+        let not_json = |found| malformed(payload, found);
+        scanner.enter().map_err(not_json)?;
+        let mut first = true;
+        let mut previous = fields.len();
+        while let Some((key, value)) = scanner.entry(first).map_err(not_json)? {
+            first = false;
+            let name = &payload[key.start..key.end];
+            let guess = followers[previous];
+            let field = if fields[guess].field.name == name && key.kind == scan::Kind::Plain {
+                guess
+            } else {
+                let found = match key.kind {
+                    scan::Kind::Escaped => by_escaped_name(by_name, name),
+                    _ => by_name.get(name).copied(),
+                };
+                let Some(field) = found else { continue };
+                followers[previous] = field;
+                field
+            };
+            previous = field;
+            match fields[field].read(payload, value, unescaped) {
+                Ok(cell) => cells[field] = cell,
+                Err(found) => fault = fault.or(Some(found)),
+            }
+        }
+        scanner.finish().map_err(not_json)?;
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        for (reader, cell) in fields.iter().zip(cells.iter()) {
+            if reader.field.not_null && matches!(cell, Cell::Missing | Cell::Null) {
+                return Err(reader.missing(*cell));
+            }
+        }
+        self.check_event_time(timestamp)
+    }
+
+    /// An event must not lie further in the future of its own record than the stream allows. A record
+    /// without a Kafka timestamp has no future.
+    #[inline]
+    fn check_event_time(&self, timestamp: i64) -> Result<(), Fault> {
+        let Cell::Integer(event_time) = self.cells[self.event_time] else { return Ok(()) };
+        let latest = i128::from(timestamp) * 1000 + self.max_future_micros;
+        if timestamp < 0 || i128::from(event_time) <= latest {
+            return Ok(());
+        }
+        Err(self.future(event_time, timestamp))
+    }
+
+    #[cold]
+    fn future(&self, event_time: i64, timestamp: i64) -> Fault {
+        let name = &self.fields[self.event_time].field.name;
+        let text = |micros: i64| match DateTime::from_timestamp_micros(micros) {
+            Some(time) => time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+            None => micros.to_string(),
+        };
+        let (found, kafka) = (text(event_time), text(timestamp.saturating_mul(1000)));
+        let seconds = self.max_future_micros / 1_000_000;
+        Fault {
+            kind: DeadLetterKind::FutureEventTime,
+            reason: format!(
+                "field {name}: {found} is in the future of the record's Kafka timestamp {kafka} by more than {seconds} seconds"
+            ),
+        }
+    }
+}
+
+/// The field of a key that is written with escapes.
+#[cold]
+fn by_escaped_name(by_name: &HashMap<String, usize>, escaped: &str) -> Option<usize> {
+    let mut name = String::new();
+    text::unescape(escaped, &mut name).ok()?;
+    by_name.get(&name).copied()
+}
+
+#[cold]
+fn no_payload(kind: DeadLetterKind) -> Fault {
+    let found = if kind == DeadLetterKind::Tombstone { "a tombstone" } else { "an empty record" };
+    Fault { kind, reason: format!("expected a JSON object, found {found}") }
+}
+
+#[cold]
+fn not_utf8(error: std::str::Utf8Error) -> Fault {
+    Fault {
+        kind: DeadLetterKind::Malformed,
+        reason: format!(
+            "malformed JSON at byte {}: expected UTF-8, found another encoding",
+            error.valid_up_to()
+        ),
+    }
+}
+
+/// The columns `_partition`, `_offset` and `_timestamp` of the records with these indices.
+fn positions(records: &Records, indices: &[usize]) -> [Column; 3] {
+    let offsets: Vec<i64> = indices.iter().map(|index| records.offsets[*index]).collect();
+    let mut timestamps = Builder::new(TIMESTAMP_COLUMN, &DataType::Timestamp, indices.len());
+    for index in indices {
+        let micros = (records.timestamps[*index].checked_mul(1000))
+            .filter(|micros| records.timestamps[*index] >= 0 && time::is_in_range(*micros));
+        timestamps.push(micros.map_or(Cell::Null, Cell::Integer), "", "");
+    }
+    [
+        Series::new(PARTITION_COLUMN.into(), vec![records.partition; indices.len()]).into_column(),
+        Series::new(OFFSET_COLUMN.into(), offsets).into_column(),
+        timestamps.finish(),
+    ]
+}
+
+/// Dead letters whole, to be stored: `_partition`, `_offset`, `_timestamp`, `kind`, `reason`, `payload`
+/// (BLOB; NULL for a tombstone).
+pub fn dead_letter_columns(records: &Records, dead_letters: &[DeadLetter]) -> DataFrame {
+    let indices: Vec<usize> = dead_letters.iter().map(|letter| letter.index).collect();
+    let kinds: Vec<&str> = dead_letters.iter().map(|letter| letter.kind.name()).collect();
+    let reasons: Vec<&str> = dead_letters.iter().map(|letter| letter.reason.as_str()).collect();
+    let mut payloads = BinaryChunkedBuilder::new("payload".into(), indices.len());
+    for index in &indices {
+        payloads.append_option((!records.tombstones[*index]).then(|| records.payload(*index)));
+    }
+    let mut columns = positions(records, &indices).to_vec();
+    columns.push(Series::new("kind".into(), kinds).into_column());
+    columns.push(Series::new("reason".into(), reasons).into_column());
+    columns.push(payloads.finish().into_series().into_column());
+    DataFrame::new(indices.len(), columns).expect("all columns have a row per dead letter")
 }

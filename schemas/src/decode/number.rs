@@ -1,0 +1,132 @@
+//! Numbers from their text, exactly: no integer or decimal takes a detour through a float.
+
+/// Why a number does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Misfit {
+    /// A fraction or exponent where an integer is expected, or no number at all.
+    WrongType,
+    OutOfRange,
+}
+
+/// An integer written as one: `3.0` and `3e0` are not.
+#[inline]
+pub(super) fn integer(text: &[u8]) -> Result<i64, Misfit> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    let mut value = 0i64;
+    // Eighteen digits cannot overflow; longer numbers are rare enough to be checked digit by digit.
+    if digits.len() <= 18 {
+        for byte in digits {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                return Err(Misfit::WrongType);
+            }
+            value = value * 10 + i64::from(digit);
+        }
+        return Ok(if negative { -value } else { value });
+    }
+    if digits.iter().any(|byte| !byte.is_ascii_digit()) {
+        return Err(Misfit::WrongType);
+    }
+    for byte in digits {
+        let digit = i64::from(byte - b'0');
+        value = (value.checked_mul(10))
+            .and_then(|value| if negative { value.checked_sub(digit) } else { value.checked_add(digit) })
+            .ok_or(Misfit::OutOfRange)?;
+    }
+    Ok(value)
+}
+
+/// The nearest double of a JSON number; one beyond the largest double is out of range.
+#[inline]
+pub(super) fn double(text: &str) -> Result<f64, Misfit> {
+    let value: f64 = text.parse().map_err(|_| Misfit::WrongType)?;
+    if value.is_finite() { Ok(value) } else { Err(Misfit::OutOfRange) }
+}
+
+/// What becomes of digits behind the last decimal place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Excess {
+    /// Zeros are dropped, anything else is out of range.
+    Refuse,
+    /// Rounded towards negative infinity.
+    Floor,
+}
+
+/// A decimal as its unscaled integer with `scale` places and at most `precision` digits.
+pub(super) fn decimal(text: &[u8], precision: u8, scale: u8, excess: Excess) -> Result<i128, Misfit> {
+    let Parts { negative, digits, point, exponent } = parts(text)?;
+    // The value is 0.d1d2d3… × 10^magnitude.
+    let magnitude = (point as i64).saturating_add(exponent);
+    let leading = digits.clone().take_while(|digit| *digit == 0).count();
+    let places = magnitude.saturating_sub(leading as i64).saturating_add(i64::from(scale));
+    let mut significant = digits.skip(leading).peekable();
+    if significant.peek().is_none() {
+        return Ok(0);
+    }
+    if places > i64::from(precision) {
+        return Err(Misfit::OutOfRange);
+    }
+    let mut value = 0i128;
+    for _ in 0..places.max(0) {
+        // At most 38 digits, which an i128 holds.
+        value = value * 10 + i128::from(significant.next().unwrap_or(0));
+    }
+    let lost = if places < 0 { true } else { significant.any(|digit| digit != 0) };
+    match (lost, excess) {
+        (false, _) => {}
+        (true, Excess::Refuse) => return Err(Misfit::OutOfRange),
+        (true, Excess::Floor) => value += i128::from(negative),
+    }
+    Ok(if negative { -value } else { value })
+}
+
+struct Parts<D> {
+    negative: bool,
+    /// All digits, the point left out.
+    digits: D,
+    /// How many of the digits stand before the point.
+    point: usize,
+    exponent: i64,
+}
+
+/// Takes `-12.50e3` apart; anything that is not a number in JSON's grammar is refused.
+fn parts(text: &[u8]) -> Result<Parts<impl Iterator<Item = u8> + Clone + '_>, Misfit> {
+    let (negative, rest) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        rest => (false, rest),
+    };
+    let (mantissa, exponent) = match rest.iter().position(|byte| matches!(byte, b'e' | b'E')) {
+        Some(at) => (&rest[..at], exponent(&rest[at + 1..])?),
+        None => (rest, 0),
+    };
+    let (whole, fraction) = match mantissa.iter().position(|byte| *byte == b'.') {
+        Some(at) => (&mantissa[..at], Some(&mantissa[at + 1..])),
+        None => (mantissa, None),
+    };
+    let is_digits = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let well_formed =
+        is_digits(whole) && (whole.len() == 1 || whole[0] != b'0') && fraction.is_none_or(is_digits);
+    if !well_formed {
+        return Err(Misfit::WrongType);
+    }
+    let digits = whole.iter().chain(fraction.unwrap_or_default()).map(|byte| byte - b'0');
+    Ok(Parts { negative, digits, point: whole.len(), exponent })
+}
+
+/// An exponent; one too large for any decimal is as good as the largest number here.
+fn exponent(text: &[u8]) -> Result<i64, Misfit> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() || digits.iter().any(|byte| !byte.is_ascii_digit()) {
+        return Err(Misfit::WrongType);
+    }
+    let size =
+        digits.iter().fold(0i64, |size, byte| size.saturating_mul(10).saturating_add(i64::from(byte - b'0')));
+    Ok(if negative { -size } else { size })
+}
