@@ -1,0 +1,63 @@
+//! The broker's folder: one owner at a time, names that are on disk before they are relied on.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::BrokerError;
+
+/// A broker that was dropped lets go of its folder when its last connection has noticed.
+const OWNER_GOES_WITHIN: Duration = Duration::from_secs(2);
+
+/// The folder, held exclusively until dropped. A temporary one is removed then.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    temporary: bool,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens `path`, or makes a temporary folder. Waits a moment for an owner that is just going.
+    pub fn open(path: Option<&Path>) -> Result<DataDir, BrokerError> {
+        let temporary = path.is_none();
+        let path = path.map_or_else(
+            || std::env::temp_dir().join(format!("watershed-broker-{}", uuid::Uuid::new_v4().simple())),
+            Path::to_owned,
+        );
+        std::fs::create_dir_all(&path).map_err(BrokerError::io(&path))?;
+        let lock_path = path.join("lock");
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&lock_path);
+        let lock = lock.map_err(BrokerError::io(&lock_path))?;
+        let patience = Instant::now() + OWNER_GOES_WITHIN;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(DataDir { path, temporary, _lock: lock }),
+                Err(TryLockError::WouldBlock) if Instant::now() < patience => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(TryLockError::WouldBlock) => return Err(BrokerError::InUse { path }),
+                Err(TryLockError::Error(source)) => return Err(BrokerError::Io { path: lock_path, source }),
+            }
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        if self.temporary
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "temporary folder left behind");
+        }
+    }
+}
+
+/// Makes the names in `dir` durable: a new file survives a power failure only when its folder was synced too.
+pub fn sync_dir(dir: &Path) -> Result<(), BrokerError> {
+    File::open(dir).and_then(|folder| folder.sync_all()).map_err(BrokerError::io(dir))
+}
