@@ -1,1 +1,3 @@
 
+mod end_to_end;
+mod tidy;
