@@ -1,5 +1,6 @@
-//! What tests share: worlds in memory, and wrappers that fail at a named call.
+//! What tests and benchmarks share: worlds in memory, the whole platform in one process, wrappers that
+//! fail at a named call.
 
-pub mod log;
 pub mod binary;
+pub mod log;
 pub mod platform;

@@ -198,15 +198,30 @@ impl Platform {
         (status, reply.json().await.expect("the body is JSON"))
     }
 
+    /// Another store of the same kind, beside the platform's own.
+    pub fn store_beside(&self, name: &str) -> Store {
+        let folder = self.folder.path().join(name);
+        Store::open(folder.to_str().expect("a path in UTF-8"), &folder).expect("a store")
+    }
+
     /// One batch run over the project's only stream.
     pub async fn batch(&self) -> Outcome {
+        self.run_batch(false).await
+    }
+
+    /// One batch run that makes every view anew.
+    pub async fn batch_full(&self) -> Outcome {
+        self.run_batch(true).await
+    }
+
+    async fn run_batch(&self, full: bool) -> Outcome {
         let stream = self.project.streams[0].clone();
         let job = Job {
             views: self.project.views_of(&stream.name),
             stream,
             store: self.store.clone(),
             log: self.log.clone(),
-            options: Options::new(uuid::Uuid::new_v4().simple().to_string(), "test"),
+            options: Options { full, ..Options::new(uuid::Uuid::new_v4().simple().to_string(), "test") },
             now: Arc::new(now_ms),
             progress: Arc::new(Quiet),
         };
@@ -242,7 +257,8 @@ impl Platform {
     }
 }
 
-fn start_node(project: &Arc<Project>, store: &Store, log: &Arc<dyn Log>) -> Arc<SpeedNode> {
+/// A speed node with a group of its own.
+pub fn start_node(project: &Arc<Project>, store: &Store, log: &Arc<dyn Log>) -> Arc<SpeedNode> {
     let settings = SpeedSettings {
         checkpoint_interval: Duration::from_millis(500),
         ..SpeedSettings::new(unique("group"), unique("node"))
