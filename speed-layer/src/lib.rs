@@ -1,1 +1,29 @@
+//! Kafka → states at or above the watershed.
+//!
+//! Guarantee (invariant `COVER`): for every epoch and partition that a reply names, the states are the
+//! fold of exactly the records in `[watershed, live)`, at every moment: while a batch run hands
+//! over, after a crash, while partitions move between nodes.
+//!
+//! Deciding is plain code over values: [`epoch`] and [`partition`] hold the folds, [`wanted`] says which
+//! there must be, [`opening`] where a partition begins, [`checkpoint`] how it is written down. Around
+//! them lies the shell: one thread that folds what the log delivers, one that replays what epochs
+//! lack, and tasks that watch the store and write checkpoints ([`node`]).
 
+pub mod checkpoint;
+pub mod epoch;
+mod known;
+pub mod node;
+pub mod opening;
+mod partials;
+pub mod partition;
+mod replay;
+mod run;
+mod saving;
+pub mod settings;
+mod shared;
+mod status;
+pub mod stretch;
+pub mod wanted;
+
+pub use crate::node::SpeedNode;
+pub use crate::settings::SpeedSettings;

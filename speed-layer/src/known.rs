@@ -1,0 +1,69 @@
+//! Watches the store for versions and intents, and says which folds are wanted.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval};
+use watershed_schemas::manifest::{Manifest, Version};
+use watershed_store::StoreError;
+
+use crate::shared::{Shared, Source, now_ms};
+use crate::wanted::{Known, Published, wanted};
+
+/// Every so many looks the newest version is looked up anew and not only its successor: a node that slept
+/// while retention removed that successor would otherwise never wake up.
+const FULL_LOOK: u64 = 32;
+
+/// Runs until the task is aborted; `look` asks for a look at once.
+pub(crate) async fn watch(shared: Arc<Shared>, look: Arc<Notify>) {
+    let hashes = shared.views.iter().map(|(name, view)| (name.clone(), view.hash.clone())).collect();
+    let mut known = Known::default();
+    let mut ticks = interval(shared.settings.refresh_interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for looks in 0_u64.. {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = look.notified() => {}
+        }
+        match refresh(&shared, &mut known, looks % FULL_LOOK == 0).await {
+            Ok(()) => {
+                shared.set_trouble(Source::Store, None);
+                shared.set_wanted(wanted(&hashes, &known, now_ms()));
+            }
+            Err(error) => shared.set_trouble(Source::Store, Some(format!("versions and intents: {error}"))),
+        }
+    }
+}
+
+async fn refresh(shared: &Shared, known: &mut Known, full: bool) -> Result<(), StoreError> {
+    let (store, stream) = (&shared.store, shared.stream.name.as_str());
+    let version = known.newest.as_ref().map(|newest| newest.version);
+    let found = match version {
+        Some(version) if !full => match store.manifest(stream, version.next()).await? {
+            Some(_) => store.newest(stream, Some(version.next())).await?,
+            None => None,
+        },
+        _ => store.newest(stream, version).await?,
+    };
+    // Intents after versions: an intent that is withdrawn because its version is out is not missed.
+    let intents = store.intents(stream).await?;
+    if let Some(found) = found.filter(|found| Some(found.version) != version) {
+        let newest = Published::from(&found);
+        let previous = match known.newest.take() {
+            Some(last) if last.version.next() == newest.version => Some(last),
+            _ => before(shared, newest.version).await?.as_ref().map(Published::from),
+        };
+        tracing::info!(stream, version = %newest.version, watershed = %newest.watershed, "version seen");
+        known.previous = previous;
+        known.newest = Some(newest);
+    }
+    known.intents = intents;
+    Ok(())
+}
+
+async fn before(shared: &Shared, version: Version) -> Result<Option<Manifest>, StoreError> {
+    match version.0.checked_sub(1) {
+        None | Some(0) => Ok(None),
+        Some(before) => shared.store.manifest(&shared.stream.name, Version(before)).await,
+    }
+}

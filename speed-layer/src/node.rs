@@ -1,0 +1,186 @@
+//! A speed node: all streams of a project, followed, kept safe and answered for.
+//!
+//! Per stream there is one thread that folds what the log delivers and one that replays what epochs
+//! lack; tasks on the given runtime watch the store and the log's end and write checkpoints. Neither
+//! thread ever waits for the store.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use async_trait::async_trait;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
+use watershed_schemas::live::{LiveError, LiveSource, LiveStatus, Partials, PartialsRequest};
+use watershed_schemas::log::Log;
+use watershed_schemas::project::Project;
+use watershed_store::Store;
+
+use crate::epoch::panic_text;
+use crate::partials::{Patience, partials};
+use crate::replay::Replayer;
+use crate::run::Follower;
+use crate::settings::SpeedSettings;
+use crate::shared::{Shared, Source, now_ms};
+use crate::{known, saving, status};
+
+/// A running node.
+pub struct SpeedNode {
+    streams: BTreeMap<String, StreamNode>,
+    runtime: Handle,
+}
+
+/// One stream's threads and tasks.
+struct StreamNode {
+    shared: Arc<Shared>,
+    look: Arc<Notify>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl SpeedNode {
+    /// Starts to follow every stream that has a view. Fails only if no thread can be had: whatever is wrong with
+    /// the log or the store is tried again and told in [`LiveStatus::trouble`].
+    pub fn start(
+        settings: &SpeedSettings,
+        project: &Project,
+        store: &Store,
+        log: &Arc<dyn Log>,
+        runtime: Handle,
+    ) -> io::Result<SpeedNode> {
+        let mut node = SpeedNode { streams: BTreeMap::new(), runtime };
+        for stream in &project.streams {
+            let views = project.views_of(&stream.name);
+            if views.is_empty() {
+                continue;
+            }
+            let shared = Arc::new(Shared::new(settings.clone(), stream.clone(), views, store.clone()));
+            node.streams.insert(stream.name.clone(), StreamNode::start(shared, log, &node.runtime)?);
+        }
+        Ok(node)
+    }
+
+    /// Looks for versions and intents of a stream at once: for a batch run in the same process.
+    pub fn look(&self, stream: &str) {
+        if let Some(stream) = self.streams.get(stream) {
+            stream.look.notify_one();
+        }
+    }
+
+    /// Leaves the groups and writes last checkpoints; takes no longer than [`SpeedSettings::shutdown_limit`] for them.
+    /// Without it a restart replays from the checkpoints before.
+    pub async fn shutdown(&self) {
+        for stream in self.streams.values() {
+            stream.shared.stop();
+        }
+        futures::future::join_all(self.streams.values().map(StreamNode::finish)).await;
+    }
+}
+
+/// Threads and tasks of a node that is dropped without a shutdown end as after a crash: nothing more is written.
+impl Drop for SpeedNode {
+    fn drop(&mut self) {
+        for stream in self.streams.values() {
+            stream.shared.stop();
+            stream.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        }
+    }
+}
+
+impl StreamNode {
+    fn start(shared: Arc<Shared>, log: &Arc<dyn Log>, runtime: &Handle) -> io::Result<StreamNode> {
+        let look = Arc::new(Notify::new());
+        let tasks = vec![
+            runtime.spawn(known::watch(shared.clone(), look.clone())),
+            runtime.spawn(saving::keep_saving(shared.clone())),
+            runtime.spawn(watch_end(shared.clone(), log.clone())),
+        ];
+        let node = StreamNode { shared: shared.clone(), look, threads: Mutex::default(), tasks };
+        let (announce, announced) = channel();
+        let follow = {
+            let (shared, log, runtime) = (shared.clone(), log.clone(), runtime.clone());
+            move || Follower::new(shared.clone(), log.clone(), runtime.clone(), announce.clone()).follow()
+        };
+        let replay = {
+            let (shared, log) = (shared.clone(), log.clone());
+            move || Replayer::new(shared.clone(), log.clone()).run(&announced)
+        };
+        let name = &shared.stream.name;
+        let threads = vec![
+            spawn(format!("follow {name}"), shared.clone(), follow)?,
+            spawn(format!("replay {name}"), shared.clone(), replay)?,
+        ];
+        *node.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
+        Ok(node)
+    }
+
+    async fn finish(&self) {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let joined = spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join()))).await;
+        if let Err(error) = joined {
+            tracing::error!(stream = self.shared.stream.name, %error, "threads could not be waited for");
+        }
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        let limit = self.shared.settings.shutdown_limit;
+        saving::save_all(&self.shared, self.shared.open_partitions(), limit).await;
+    }
+}
+
+/// A thread that begins anew, with nothing in memory, after a panic: as a process would.
+fn spawn(name: String, shared: Arc<Shared>, work: impl Fn() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.clone()).spawn(move || {
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(&work)) {
+            let reason = format!("thread {name} broke off and begins anew: {}", panic_text(panic.as_ref()));
+            tracing::error!(stream = shared.stream.name, reason, "speed layer");
+            shared.set_trouble(Source::Thread, Some(reason));
+            thread::sleep(shared.settings.retry_interval);
+        }
+    })
+}
+
+/// Looks up where the log ends, so that replies can say how far behind they are.
+async fn watch_end(shared: Arc<Shared>, log: Arc<dyn Log>) {
+    let mut ticks = interval(shared.settings.end_interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let (log, topic, asked_at) = (log.clone(), shared.stream.topic.clone(), now_ms());
+        match spawn_blocking(move || log.bounds(&topic)).await {
+            Ok(Ok(bounds)) => {
+                let mut progress = shared.progress();
+                progress.end = bounds.into_iter().map(|(partition, held)| (partition, held.until)).collect();
+                progress.end_at_ms = asked_at;
+                drop(progress);
+                shared.set_trouble(Source::End, None);
+            }
+            Ok(Err(error)) => shared.set_trouble(Source::End, Some(format!("the log's end: {error}"))),
+            Err(error) => shared.set_trouble(Source::End, Some(format!("the log's end: {error}"))),
+        }
+    }
+}
+
+#[async_trait]
+impl LiveSource for SpeedNode {
+    async fn partials(&self, request: &PartialsRequest) -> Result<Vec<Partials>, LiveError> {
+        let stream = self.streams.get(&request.stream);
+        let stream = stream.ok_or_else(|| LiveError::UnknownView { view: request.view.clone() })?;
+        if let Some(reply) = partials(&stream.shared, request, Patience::None) {
+            return reply.map(|reply| vec![reply]);
+        }
+        let (shared, request) = (stream.shared.clone(), request.clone());
+        let replied = self.runtime.spawn_blocking(move || partials(&shared, &request, Patience::Full)).await;
+        match replied {
+            Ok(reply) => reply.expect("with patience there is always a reply").map(|reply| vec![reply]),
+            Err(error) => Err(LiveError::Unavailable { reason: error.to_string() }),
+        }
+    }
+
+    async fn status(&self, stream: &str) -> Result<Vec<LiveStatus>, LiveError> {
+        Ok(self.streams.get(stream).map(|stream| status::status(&stream.shared)).into_iter().collect())
+    }
+}

@@ -1,0 +1,107 @@
+//! Where a partition begins when it is assigned.
+//!
+//! A checkpoint that the log continues is gone on with. Otherwise the log is followed from the newest
+//! watershed, so that the epoch that everybody asks for is ready first, and the other epochs are
+//! replayed. An offset that the log does not hold is never replaced by one that it holds
+//! (invariant `NOTHING_VANISHES`): then the partition waits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
+use watershed_schemas::view::View;
+
+use crate::checkpoint::Checkpoint;
+use crate::partition::PartitionEpochs;
+use crate::wanted::Wanted;
+
+/// What a partition's log and the store hold when it is opened.
+#[derive(Debug)]
+pub struct Found {
+    pub partition: Partition,
+    pub held: OffsetRange,
+    /// Readable checkpoints, the furthest first.
+    pub checkpoints: Vec<Checkpoint>,
+}
+
+/// No epoch begins where the log still is.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "gap at partition {partition}: epoch {epoch} needs offset {needed}, the log holds {held}; \
+     a batch run with --accept-gap moves the watershed past it"
+)]
+pub struct Unopened {
+    pub partition: Partition,
+    pub epoch: String,
+    pub needed: Offset,
+    pub held: OffsetRange,
+}
+
+/// Opens a partition with every fold that is wanted. Its live offset is where the log must be followed from.
+pub fn open(
+    found: Found,
+    wanted: &Wanted,
+    views: &BTreeMap<String, Arc<View>>,
+) -> Result<PartitionEpochs, Unopened> {
+    let Found { partition, held, checkpoints } = found;
+    let mut epochs =
+        match checkpoints.into_iter().find_map(|checkpoint| resumed(checkpoint, partition, held, wanted)) {
+            Some(epochs) => epochs,
+            None => {
+                let origin = wanted.origin(partition, held);
+                PartitionEpochs::new(partition, origin, start(partition, held, wanted)?)
+            }
+        };
+    complete(&mut epochs, wanted, views);
+    Ok(epochs)
+}
+
+/// Opens what is wanted and missing, forgets what is not wanted.
+pub fn complete(epochs: &mut PartitionEpochs, wanted: &Wanted, views: &BTreeMap<String, Arc<View>>) {
+    epochs.forget(|key| wanted.keep.contains(key));
+    if let Some(origin) = &wanted.origin {
+        epochs.move_origin(origin.get(epochs.partition()));
+    }
+    for key in &wanted.open {
+        if let Some(view) = views.get(&key.view) {
+            epochs.open(key.clone(), view);
+        }
+    }
+}
+
+/// A checkpoint that the log continues and that holds something still wanted.
+fn resumed(
+    checkpoint: Checkpoint,
+    partition: Partition,
+    held: OffsetRange,
+    wanted: &Wanted,
+) -> Option<PartitionEpochs> {
+    let live = checkpoint.live;
+    if !reaches(held, live) {
+        tracing::warn!(%partition, %live, %held, "a checkpoint is not used: the log does not continue it");
+        return None;
+    }
+    let useful = checkpoint.folds.keys().any(|key| wanted.keep.contains(key));
+    useful.then(|| PartitionEpochs::restored(partition, checkpoint.origin, live, checkpoint.folds))
+}
+
+/// The newest watershed if the log holds it, else the furthest watershed that it holds.
+fn start(partition: Partition, held: OffsetRange, wanted: &Wanted) -> Result<Offset, Unopened> {
+    let origin = wanted.origin(partition, held);
+    let needed = wanted.newest.from(partition, origin);
+    if reaches(held, needed) {
+        return Ok(needed);
+    }
+    let others = wanted.open.iter().map(|key| key.epoch.from(partition, origin));
+    others.filter(|from| reaches(held, *from)).max().ok_or_else(|| Unopened {
+        partition,
+        epoch: wanted.newest.to_string(),
+        needed,
+        held,
+    })
+}
+
+/// True when the log can be followed from `offset`: it holds it, or will give it to the next record.
+pub fn reaches(held: OffsetRange, offset: Offset) -> bool {
+    held.from <= offset && offset <= held.until
+}

@@ -1,0 +1,146 @@
+//! One partition's folds, of all epochs, in step.
+//!
+//! Guarantee: whatever sequence of openings, folds, replays and forgettings was accepted, every
+//! fold's span says exactly which records its states hold (invariant `COVER`). What would break that is
+//! refused and changes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use watershed_schemas::invariants;
+use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
+use watershed_schemas::view::View;
+
+use crate::epoch::{Epoch, Fold, FoldKey, Span};
+use crate::stretch::{Refused, Stretch};
+
+/// All epochs' folds of one partition and the offset up to which the log was followed.
+#[derive(Debug)]
+pub struct PartitionEpochs {
+    partition: Partition,
+    /// The log's start as this partition's origin epochs have it.
+    origin: Offset,
+    live: Offset,
+    folds: BTreeMap<FoldKey, Fold>,
+    /// Grows with every change; 0 is what a checkpoint gave.
+    revision: u64,
+}
+
+impl PartitionEpochs {
+    /// A partition that will be followed from `live` on.
+    pub fn new(partition: Partition, origin: Offset, live: Offset) -> Self {
+        PartitionEpochs { partition, origin, live, folds: BTreeMap::new(), revision: 1 }
+    }
+
+    /// A partition as a checkpoint has it.
+    pub(crate) fn restored(
+        partition: Partition,
+        origin: Offset,
+        live: Offset,
+        folds: BTreeMap<FoldKey, Fold>,
+    ) -> Self {
+        for fold in folds.values() {
+            assert!(
+                fold.span().is_sound(live),
+                "invariant {}: {:?} at {live}",
+                invariants::COVER,
+                fold.span()
+            );
+        }
+        PartitionEpochs { partition, origin, live, folds, revision: 0 }
+    }
+
+    pub fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// The next offset to be folded.
+    pub fn live(&self) -> Offset {
+        self.live
+    }
+
+    pub fn origin(&self) -> Offset {
+        self.origin
+    }
+
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub fn folds(&self) -> &BTreeMap<FoldKey, Fold> {
+        &self.folds
+    }
+
+    /// Opens a fold beside the others. What lies between its watershed and the live offset it lacks, until
+    /// it is replayed. A fold that is open stays as it is.
+    pub fn open(&mut self, key: FoldKey, view: &Arc<View>) {
+        assert_eq!(key.view, view.name, "a fold is of the view that its key names");
+        let span = Span::opening(key.epoch.from(self.partition, self.origin), self.live);
+        self.folds.entry(key).or_insert_with(|| {
+            self.revision += 1;
+            Fold::open(view.clone(), span)
+        });
+    }
+
+    /// Takes over another knowledge of where the log began, unless an origin epoch already stands on the old one.
+    pub fn move_origin(&mut self, origin: Offset) {
+        if self.origin != origin && !self.folds.keys().any(|key| key.epoch == Epoch::Origin) {
+            self.origin = origin;
+            self.revision += 1;
+        }
+    }
+
+    /// Forgets every fold that `keep` does not want.
+    pub fn forget(&mut self, keep: impl Fn(&FoldKey) -> bool) {
+        let before = self.folds.len();
+        self.folds.retain(|key, _| keep(key));
+        self.revision += u64::from(before != self.folds.len());
+    }
+
+    /// Folds what comes next in the log into every epoch: only records at or above its watershed are an
+    /// epoch's own. The stretch must begin at the live offset.
+    pub fn fold(&mut self, stretch: &Stretch<'_>) -> Result<(), Refused> {
+        self.check(stretch)?;
+        let (range, live) = (stretch.range(), self.live);
+        if range.from != live {
+            return Err(Refused::NotNext { partition: self.partition, live, range });
+        }
+        for fold in self.folds.values_mut() {
+            fold.extend(stretch);
+        }
+        self.live = range.until;
+        self.revision += 1;
+        Ok(())
+    }
+
+    /// What epochs lack, the shortest range first: the epoch that is nearest to being ready.
+    pub fn missing(&self) -> Vec<OffsetRange> {
+        let mut missing: Vec<OffsetRange> = self.folds.values().filter_map(Fold::missing).collect();
+        missing.sort_by_key(|range| (range.until.0 - range.from.0, range.from));
+        missing.dedup();
+        missing
+    }
+
+    /// Folds a stretch read again into every epoch that lacks what it begins with or holds. Gives the
+    /// number of folds that it served.
+    pub fn replay(&mut self, stretch: &Stretch<'_>) -> Result<usize, Refused> {
+        self.check(stretch)?;
+        let served = self.folds.values_mut().map(|fold| usize::from(fold.replay(stretch))).sum();
+        self.revision += u64::from(served > 0);
+        Ok(served)
+    }
+
+    /// Notes why what folds lack from `from` on could not be read.
+    pub fn hinder(&mut self, from: Offset, reason: &str) {
+        for fold in self.folds.values_mut() {
+            if fold.missing().is_some_and(|missing| missing.from == from) {
+                fold.hinder(reason);
+            }
+        }
+    }
+
+    fn check(&self, stretch: &Stretch<'_>) -> Result<(), Refused> {
+        let (expected, found) = (self.partition, stretch.partition());
+        if expected == found { Ok(()) } else { Err(Refused::OtherPartition { expected, found }) }
+    }
+}

@@ -1,0 +1,238 @@
+//! What the threads and tasks of one stream share.
+//!
+//! Each partition has a lock of its own: readers see one consistent cut per partition, and the fold of
+//! one partition waits for readers of that partition only.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use watershed_schemas::decode::DeadLetter;
+use watershed_schemas::offsets::{Offsets, Partition};
+use watershed_schemas::stream::Stream;
+use watershed_schemas::view::View;
+use watershed_store::Store;
+
+use crate::partition::PartitionEpochs;
+use crate::settings::SpeedSettings;
+use crate::wanted::Wanted;
+
+/// One stream on this node.
+pub(crate) struct Shared {
+    pub settings: SpeedSettings,
+    pub stream: Arc<Stream>,
+    pub views: BTreeMap<String, Arc<View>>,
+    pub store: Store,
+    partitions: RwLock<BTreeMap<Partition, Slot>>,
+    wanted: Mutex<Option<Arc<Wanted>>>,
+    progress: Mutex<Progress>,
+    troubles: Mutex<BTreeMap<Source, String>>,
+    stopping: AtomicBool,
+    /// When all changes were last safe in the store; 0 before.
+    saved_at_ms: AtomicI64,
+    /// Taken while checkpoints are written, so that two writers do not prune each other's.
+    pub saving: tokio::sync::Mutex<()>,
+}
+
+/// An assigned partition.
+#[derive(Clone)]
+pub(crate) enum Slot {
+    Opening,
+    /// Cannot be followed, for this reason; tried again and again.
+    Stuck(String),
+    Open(Arc<Held>),
+}
+
+/// The folds of an open partition.
+pub(crate) struct Held {
+    epochs: RwLock<PartitionEpochs>,
+    /// The revision that the newest checkpoint holds.
+    pub saved: AtomicU64,
+}
+
+/// A thread broke an invariant while it changed the partition: nobody may look at it any more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Broken;
+
+/// Counters and positions that status and replies tell.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
+    pub end: Offsets,
+    /// When `end` was asked for, and whether that last succeeded.
+    pub end_at_ms: i64,
+    pub current_at_ms: i64,
+    pub records: u64,
+    pub dead_letters: u64,
+    pub reasons: BTreeMap<String, u64>,
+}
+
+/// Where a trouble comes from: each has at most one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Source {
+    Thread,
+    Log,
+    End,
+    Partition(Partition),
+    Replay(Partition),
+    Store,
+    Checkpoint,
+}
+
+impl Held {
+    pub fn new(epochs: PartitionEpochs) -> Arc<Held> {
+        Arc::new(Held { epochs: RwLock::new(epochs), saved: AtomicU64::new(0) })
+    }
+
+    pub fn read(&self) -> Result<RwLockReadGuard<'_, PartitionEpochs>, Broken> {
+        self.epochs.read().map_err(|_| Broken)
+    }
+
+    /// `Ok(None)` when a writer is at it.
+    pub fn try_read(&self) -> Result<Option<RwLockReadGuard<'_, PartitionEpochs>>, Broken> {
+        match self.epochs.try_read() {
+            Ok(epochs) => Ok(Some(epochs)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Poisoned(_)) => Err(Broken),
+        }
+    }
+
+    pub fn write(&self) -> Result<RwLockWriteGuard<'_, PartitionEpochs>, Broken> {
+        self.epochs.write().map_err(|_| Broken)
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a fold broke off; the partition is opened anew")
+    }
+}
+
+impl Shared {
+    pub fn new(settings: SpeedSettings, stream: Arc<Stream>, views: Vec<Arc<View>>, store: Store) -> Self {
+        Shared {
+            settings,
+            stream,
+            views: views.into_iter().map(|view| (view.name.clone(), view)).collect(),
+            store,
+            partitions: RwLock::default(),
+            wanted: Mutex::default(),
+            progress: Mutex::default(),
+            troubles: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            saved_at_ms: AtomicI64::new(0),
+            saving: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// A copy of the map; the partitions themselves are shared.
+    pub fn partitions(&self) -> BTreeMap<Partition, Slot> {
+        self.partitions.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn open_partitions(&self) -> Vec<(Partition, Arc<Held>)> {
+        let partitions = self.partitions().into_iter();
+        let open = partitions.filter_map(|(partition, slot)| match slot {
+            Slot::Open(held) => Some((partition, held)),
+            Slot::Opening | Slot::Stuck(_) => None,
+        });
+        open.collect()
+    }
+
+    pub fn set_partition(&self, partition: Partition, slot: Slot) {
+        let trouble = match &slot {
+            Slot::Stuck(reason) => Some(reason.clone()),
+            Slot::Opening | Slot::Open(_) => None,
+        };
+        self.partitions.write().unwrap_or_else(PoisonError::into_inner).insert(partition, slot);
+        self.set_trouble(Source::Partition(partition), trouble);
+    }
+
+    pub fn remove_partition(&self, partition: Partition) -> Option<Arc<Held>> {
+        let removed = self.partitions.write().unwrap_or_else(PoisonError::into_inner).remove(&partition);
+        self.set_trouble(Source::Partition(partition), None);
+        self.set_trouble(Source::Replay(partition), None);
+        match removed {
+            Some(Slot::Open(held)) => Some(held),
+            Some(Slot::Opening | Slot::Stuck(_)) | None => None,
+        }
+    }
+
+    pub fn wanted(&self) -> Option<Arc<Wanted>> {
+        lock(&self.wanted).clone()
+    }
+
+    pub fn set_wanted(&self, wanted: Wanted) {
+        let mut current = lock(&self.wanted);
+        if current.as_deref() != Some(&wanted) {
+            *current = Some(Arc::new(wanted));
+        }
+    }
+
+    pub fn progress(&self) -> MutexGuard<'_, Progress> {
+        lock(&self.progress)
+    }
+
+    pub fn count(&self, records: usize, dead_letters: &[DeadLetter]) {
+        let mut progress = self.progress();
+        progress.records += records as u64;
+        progress.dead_letters += dead_letters.len() as u64;
+        for letter in dead_letters {
+            *progress.reasons.entry(letter.kind.name().to_string()).or_default() += 1;
+        }
+    }
+
+    /// Notes or clears a trouble; says so in the log when it changes.
+    pub fn set_trouble(&self, source: Source, trouble: Option<String>) {
+        let mut troubles = lock(&self.troubles);
+        if troubles.get(&source) == trouble.as_ref() {
+            return;
+        }
+        let stream = &self.stream.name;
+        match trouble {
+            Some(trouble) => {
+                tracing::warn!(stream, trouble, "speed layer in trouble");
+                troubles.insert(source, trouble);
+            }
+            None => {
+                tracing::info!(stream, ?source, "trouble is over");
+                troubles.remove(&source);
+            }
+        }
+    }
+
+    pub fn trouble(&self) -> Option<String> {
+        let troubles: Vec<String> = lock(&self.troubles).values().cloned().collect();
+        (!troubles.is_empty()).then(|| troubles.join("; "))
+    }
+
+    pub fn saved_at_ms(&self) -> Option<i64> {
+        let saved_at = self.saved_at_ms.load(Ordering::Relaxed);
+        (saved_at != 0).then_some(saved_at)
+    }
+
+    pub fn set_saved_at_ms(&self, now_ms: i64) {
+        self.saved_at_ms.store(now_ms, Ordering::Relaxed);
+    }
+}
+
+/// Values behind these locks are whole after every statement, so a panic elsewhere does not spoil them.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The wall clock: for leases, ages and freshness, never inside a fold (invariant `REPLAY`).
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
