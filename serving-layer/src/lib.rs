@@ -1,1 +1,21 @@
+//! Batch + speed → answers.
+//!
+//! An answer is the fold of a published version below its watershed and of the live states at or
+//! above it (invariant `COVER`). Deciding ([`query`], [`plan`], [`merge`]) is plain code over values;
+//! [`versions`], [`live`] and [`http`] touch the world.
 
+pub mod answer;
+pub mod ask;
+mod calendar;
+mod cells;
+mod format;
+pub mod grain;
+pub mod http;
+pub mod live;
+pub mod merge;
+pub mod plan;
+pub mod query;
+pub mod refusal;
+mod recompute;
+pub mod versions;
+mod wire;

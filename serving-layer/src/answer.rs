@@ -1,0 +1,163 @@
+//! An answer: columns of values, and where they come from.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use watershed_schemas::measure::{self, ErrorBound};
+use watershed_schemas::offsets::{Gap, Offsets};
+use watershed_schemas::types::DataType;
+use watershed_schemas::value::Value;
+
+use crate::merge::{Finished, Groups};
+use crate::plan::{self, Plan};
+use crate::query::Fill;
+use crate::refusal::{Reason, Refusal};
+
+mod cursor;
+mod fill;
+mod order;
+
+/// More rows than this are refused: ask for fewer with `limit` and `cursor`.
+pub const MOST_ROWS: usize = 1_000_000;
+
+/// Columns of equal length.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    pub columns: Vec<AnswerColumn>,
+    pub rows: usize,
+    /// Per row, whether live records took part, if asked for.
+    pub provenance: Option<Vec<bool>>,
+    /// The zone whose offset times are shown with.
+    pub zone: chrono_tz::Tz,
+    /// Where the next page begins, if there is one.
+    pub next_cursor: Option<String>,
+    pub block: Block,
+    pub statistics: Statistics,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnswerColumn {
+    pub name: String,
+    pub data_type: DataType,
+    /// For measures: true when every cell in the answer is exact. `None` for window and dimensions.
+    pub exact: Option<bool>,
+    /// How wrong inexact cells may be.
+    pub error: Option<ErrorBound>,
+    pub values: Vec<Value>,
+}
+
+/// Which records an answer is a fold of (invariant `COVER`).
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Block {
+    pub stream: String,
+    /// `null` before the first version of the view.
+    pub version: Option<u64>,
+    pub watershed: Offsets,
+    pub live: Offsets,
+    pub end: Offsets,
+    /// How long ago everything up to the log's end was folded; `null` if that is not known.
+    pub freshness_ms: Option<i64>,
+    pub complete: bool,
+    pub gaps: Vec<Gap>,
+    /// Why the answer is not complete, in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incomplete_because: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Statistics {
+    pub elapsed_ms: f64,
+    /// Cells of the version that took part.
+    pub batch_rows: usize,
+    /// Live cells that took part.
+    pub live_groups: usize,
+}
+
+/// Exact values that stand in for merged sketches: per measure of the plan, by group.
+pub type Recomputed = BTreeMap<usize, Vec<Option<Value>>>;
+
+/// Orders, cuts and finishes groups.
+pub fn finish(plan: &Plan, mut groups: Groups<'_>, recomputed: &Recomputed) -> Result<Answer, Refusal> {
+    if plan.fill != Fill::None {
+        fill::fill(plan, &mut groups)?;
+    }
+    let cells = Cells { plan, groups: &groups, recomputed };
+    let (chosen, next_cursor) = order::page(&cells)?;
+    if chosen.len() > MOST_ROWS {
+        let detail = format!("the answer has {} rows, more than {MOST_ROWS}: narrow it, or page with \"limit\"", chosen.len());
+        return Err(Refusal::new(Reason::TooLarge, detail));
+    }
+    let columns = plan.columns().into_iter().map(|column| cells.column(column, &chosen)).collect();
+    let provenance = plan.provenance.then(|| chosen.iter().map(|group| groups.is_live(*group)).collect());
+    let statistics =
+        Statistics { elapsed_ms: 0.0, batch_rows: groups.batch_cells, live_groups: groups.live_cells };
+    let block = Block::default();
+    Ok(Answer { columns, rows: chosen.len(), provenance, zone: plan.zone, next_cursor, block, statistics })
+}
+
+/// The values of groups, by column.
+struct Cells<'a> {
+    plan: &'a Plan,
+    groups: &'a Groups<'a>,
+    recomputed: &'a Recomputed,
+}
+
+impl Cells<'_> {
+    fn measure(&self, group: u32, index: usize) -> Finished {
+        if let Some(values) = self.recomputed.get(&index)
+            && let Some(Some(value)) = values.get(group as usize)
+        {
+            return Finished { value: value.clone(), exact: true };
+        }
+        self.groups.finish(group, index).unwrap_or_else(|| {
+            let value = match self.plan.fill {
+                Fill::Zero => fill::zero(self.plan.data_type(plan::Column::Measure(index))),
+                Fill::None | Fill::Null => Value::Null,
+            };
+            Finished { value, exact: true }
+        })
+    }
+
+    fn column(&self, column: plan::Column, chosen: &[u32]) -> AnswerColumn {
+        let mut exact = None;
+        let values = match column {
+            plan::Column::Window => {
+                chosen.iter().map(|group| Value::Timestamp(self.groups.bucket(*group))).collect()
+            }
+            plan::Column::Dimension(index) => {
+                chosen.iter().map(|group| self.groups.keys.value(*group, index).clone()).collect()
+            }
+            plan::Column::Measure(index) => {
+                let mut all = true;
+                let finish = |group: &u32| {
+                    let finished = self.measure(*group, index);
+                    all &= finished.exact;
+                    finished.value
+                };
+                let values = chosen.iter().map(finish).collect();
+                exact = Some(all);
+                values
+            }
+        };
+        let error = match (column, exact) {
+            (plan::Column::Measure(index), Some(false)) => {
+                measure::error_bound(&self.plan.view.measures[self.plan.measures[index]])
+            }
+            _ => None,
+        };
+        AnswerColumn {
+            name: self.plan.name(column).to_string(),
+            data_type: self.plan.data_type(column).clone(),
+            exact,
+            error,
+            values,
+        }
+    }
+}
+
+impl Answer {
+    /// True when no sketch had a part in any cell.
+    pub fn is_exact(&self) -> bool {
+        self.columns.iter().all(|column| column.exact != Some(false))
+    }
+}

@@ -1,0 +1,298 @@
+//! Asking: one version, one live half, one answer.
+
+mod tables;
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use chrono::DateTime;
+use watershed_schemas::live::{LiveError, PartialsRequest};
+use watershed_schemas::offsets::Partition;
+use watershed_schemas::states::StateTable;
+use watershed_schemas::view::View;
+
+use crate::answer::{self, Answer, Block, Recomputed};
+use crate::cells::Cells;
+use crate::live::{Chosen, choose};
+use crate::merge::{self, Groups, Selection, Source};
+use crate::plan::{Plan, plan};
+use crate::query::{Accuracy, Query, Requirement};
+use crate::recompute::{self, RecomputeError, Row};
+use crate::refusal::{Reason, Refusal};
+use crate::versions::{LoadError, Loaded, LoadedView, Readiness, StreamState, Streams};
+use tables::Tables;
+
+/// Questions that look at more cells than this leave the thread that serves connections.
+const INLINE_CELLS: usize = 20_000;
+
+/// Answers questions from the streams' versions in service and the speed layer.
+pub struct Serving {
+    pub streams: Arc<Streams>,
+    tables: Tables,
+}
+
+/// The live half, as far as there is one.
+struct Live {
+    chosen: Chosen,
+    tables: Vec<Arc<StateTable>>,
+    missing: Option<String>,
+}
+
+impl Serving {
+    pub fn new(streams: Arc<Streams>) -> Self {
+        Serving { streams, tables: Tables::default() }
+    }
+
+    /// A view of the project by name.
+    pub fn view(&self, name: &str) -> Result<&Arc<View>, Refusal> {
+        let views = &self.streams.project.views;
+        self.streams.project.view(name).ok_or_else(|| {
+            Refusal::unknown_name("view", name, views.iter().map(|view| view.name.as_str())).at("view", name)
+        })
+    }
+
+    /// A stream of the project by name.
+    pub fn stream(&self, name: &str) -> Result<&StreamState, Refusal> {
+        let names = self.streams.iter().map(|state| state.stream.name.as_str());
+        self.streams.get(name).ok_or_else(|| Refusal::unknown_name("stream", name, names))
+    }
+
+    pub async fn ask(&self, query: &Query) -> Result<Answer, Refusal> {
+        let began = Instant::now();
+        let view = self.view(&query.view)?;
+        let state = self.stream(&view.stream.name)?;
+        let plan = plan(query, view)?;
+        if state.readiness() == Readiness::Unknown {
+            let trouble = state.trouble().unwrap_or_else(|| "the store has not been read yet".to_string());
+            return Err(Refusal::not_ready(trouble));
+        }
+        let (loaded, live) = match query.as_of {
+            Some(version) => {
+                let retained = state.retained(&self.streams.store, version).await.map_err(|error| unread(&error))?;
+                let unknown = || {
+                    let detail = format!("version {version} of stream {} is not retained", view.stream.name);
+                    Refusal::new(Reason::UnknownName, detail).at("as_of", &version.to_string())
+                };
+                (Some(retained.ok_or_else(unknown)?), None)
+            }
+            None if plan.batch_only => (state.current(), None),
+            None => self.halves(state, view).await?,
+        };
+        let held = loaded.as_ref().filter(|loaded| loaded.views.contains_key(&view.name));
+        let block = block(state, held.map(Arc::as_ref), live.as_ref());
+        let recomputed = match (plan.accuracy, held) {
+            (Accuracy::Exact, Some(held)) => self.recompute(held, &plan).await?,
+            _ => Exacts::default(),
+        };
+        let batch = held.and_then(|held| held.views.get(&view.name)).cloned();
+        let batch = batch.unwrap_or_else(|| Arc::new(LoadedView::empty(view.clone())));
+        let tables = live.map(|live| live.tables).unwrap_or_default();
+        let require = plan.require.clone();
+
+        let cells = batch.rows() + tables.iter().map(|table| table.cells()).sum::<usize>();
+        let mut answer = if cells <= INLINE_CELLS {
+            compute(&plan, &batch, &tables, &recomputed)?
+        } else {
+            let computed = tokio::task::spawn_blocking(move || compute(&plan, &batch, &tables, &recomputed)).await;
+            computed.map_err(|error| Refusal::new(Reason::Failed, format!("answering was interrupted: {error}")))??
+        };
+        answer.block = block;
+        meets(&answer, &require)?;
+        answer.statistics.elapsed_ms = began.elapsed().as_micros() as f64 / 1_000.0;
+        Ok(answer)
+    }
+
+    /// A version and the states at or above its watershed. Should the epoch be gone because a newer version
+    /// took over meanwhile, that one is asked for.
+    async fn halves(
+        &self,
+        state: &StreamState,
+        view: &Arc<View>,
+    ) -> Result<(Option<Arc<Loaded>>, Option<Live>), Refusal> {
+        let mut loaded = state.current();
+        loop {
+            let held = loaded.as_ref().filter(|loaded| loaded.views.contains_key(&view.name));
+            let watershed = held.map(|held| &held.manifest.watershed);
+            let request = PartialsRequest {
+                stream: view.stream.name.clone(),
+                view: view.name.clone(),
+                view_hash: view.hash.clone(),
+                watershed: watershed.cloned().unwrap_or_default(),
+            };
+            let error = match self.streams.live().partials(&request).await {
+                Ok(replies) => {
+                    let chosen = choose(replies, watershed);
+                    let tables = self.tables.decode(view, &chosen)?;
+                    return Ok((loaded, Some(Live { chosen, tables, missing: None })));
+                }
+                Err(error) => error,
+            };
+            let newer = state.current();
+            let version = |loaded: &Option<Arc<Loaded>>| loaded.as_ref().map(|loaded| loaded.version());
+            if matches!(error, LiveError::NotReady { .. }) && version(&newer) != version(&loaded) {
+                loaded = newer;
+                continue;
+            }
+            // With neither half there is nothing to answer from.
+            if held.is_none() {
+                return Err(Refusal::not_ready(format!("view {} has no version yet, and {error}", view.name)));
+            }
+            let live = Live { chosen: Chosen::default(), tables: Vec::new(), missing: Some(error.to_string()) };
+            return Ok((loaded, Some(live)));
+        }
+    }
+
+    async fn recompute(&self, held: &Loaded, plan: &Plan) -> Result<Exacts, Refusal> {
+        let measures = recompute::needed(plan);
+        if measures.is_empty() {
+            return Ok(Exacts::default());
+        }
+        let rows = recompute::recompute(&self.streams.store, &held.manifest, plan, &measures).await;
+        let rows = rows.map_err(|error| match error {
+            RecomputeError::TooLarge { .. } => Refusal::new(Reason::TooLarge, error.to_string()),
+            error => {
+                tracing::error!(view = plan.view.name, %error, "exact values not recomputed");
+                Refusal::new(Reason::Failed, error.to_string())
+            }
+        })?;
+        Ok(Exacts { measures, rows })
+    }
+}
+
+/// Values recomputed from events: of which of the plan's measures, by group.
+#[derive(Default)]
+struct Exacts {
+    measures: Vec<usize>,
+    rows: Vec<Row>,
+}
+
+/// Merges both halves and finishes what comes of it.
+fn compute(
+    plan: &Plan,
+    batch: &LoadedView,
+    live: &[Arc<StateTable>],
+    exacts: &Exacts,
+) -> Result<Answer, Refusal> {
+    let reached = |cells: &&Arc<Cells>| cells.windows.is_some_and(|(first, last)| plan.reaches(first, last));
+    let below = batch.files.iter().map(|file| &file.cells).filter(reached);
+    let below = below.map(|cells| Source { table: &cells.table, exact: Some(&cells.exact) });
+    let above = live.iter().map(|table| Source { table, exact: None });
+    let sources: Vec<Source<'_>> = below.chain(above).collect();
+    let selection = Selection {
+        view: &plan.view,
+        from: plan.from,
+        to: plan.to,
+        conditions: &plan.conditions,
+        buckets: plan.buckets,
+        dimensions: &plan.dimensions,
+        measures: &plan.measures,
+    };
+    let groups = merge::merge(&sources, &selection);
+    let recomputed = by_group(&groups, exacts);
+    answer::finish(plan, groups, &recomputed)
+}
+
+/// Finds for each group what was recomputed for it.
+fn by_group(groups: &Groups<'_>, exacts: &Exacts) -> Recomputed {
+    let mut recomputed: Recomputed =
+        exacts.measures.iter().map(|measure| (*measure, vec![None; groups.len()])).collect();
+    for row in &exacts.rows {
+        let codes = row.dimensions.iter().enumerate().map(|(index, value)| groups.keys.find_code(index, value));
+        let group = codes.collect::<Option<Vec<u32>>>().and_then(|codes| groups.keys.find(row.bucket, &codes));
+        if let Some(group) = group {
+            for (measure, value) in exacts.measures.iter().zip(&row.measures) {
+                if let Some(values) = recomputed.get_mut(measure) {
+                    values[group as usize] = Some(value.clone());
+                }
+            }
+        }
+    }
+    recomputed
+}
+
+/// Where an answer comes from.
+fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Block {
+    let manifest = held.map(|held| &held.manifest);
+    let gaps = manifest.map(|manifest| manifest.gaps.clone()).unwrap_or_default();
+    let version = manifest.map(|manifest| manifest.version.0);
+    let stream = state.stream.name.clone();
+    let below = manifest.map(|manifest| manifest.watershed.clone()).unwrap_or_default();
+    let incomplete = |reason: Option<String>| match (reason, gaps.first()) {
+        (Some(reason), _) => Some(reason),
+        (None, Some(gap)) => Some(format!("the log had lost {gap} before it could be read")),
+        (None, None) => None,
+    };
+    let Some(live) = live else {
+        let reason = manifest.is_none().then(|| "there is no version yet".to_string());
+        let freshness_ms = manifest.and_then(|manifest| DateTime::parse_from_rfc3339(&manifest.created_at).ok());
+        let incomplete_because = incomplete(reason);
+        return Block {
+            stream,
+            version,
+            live: below.clone(),
+            end: state.end().furthest(&below),
+            watershed: below,
+            freshness_ms: freshness_ms.map(|began| (now_ms() - began.timestamp_millis()).max(0)),
+            complete: incomplete_because.is_none(),
+            incomplete_because,
+            gaps,
+        };
+    };
+    let chosen = &live.chosen;
+    let watershed = if manifest.is_some() { below } else { chosen.watershed.clone() };
+    // A partition that no node holds reaches as far as the version does.
+    let reached = watershed.furthest(&chosen.live);
+    let end = state.end().furthest(&chosen.end).furthest(&reached);
+    let reason = live.missing.clone().or_else(|| {
+        let uncovered: Vec<Partition> = end.partitions().filter(|of| !chosen.live.names(*of)).collect();
+        let first = uncovered.first()?;
+        Some(format!("no speed node holds partition {first} ({} of {} are held)", chosen.live.len(), end.len()))
+    });
+    let incomplete_because = incomplete(reason);
+    Block {
+        stream,
+        version,
+        watershed,
+        live: reached,
+        end,
+        freshness_ms: chosen.current_at_ms.map(|current| (now_ms() - current).max(0)),
+        complete: incomplete_because.is_none(),
+        incomplete_because,
+        gaps,
+    }
+}
+
+/// Checks an answer against what the asker will not do without.
+fn meets(answer: &Answer, require: &[Requirement]) -> Result<(), Refusal> {
+    for requirement in require {
+        let unmet = match requirement {
+            Requirement::Exact => answer.columns.iter().find(|column| column.exact == Some(false)).map(|column| {
+                let instead = "ask the view's own grain and dimensions below the watershed, or accuracy \"exact\"";
+                format!("exact: \"{}\" is merged from sketches; {instead}", column.name)
+            }),
+            Requirement::Complete => (!answer.block.complete).then(|| {
+                format!("complete: {}", answer.block.incomplete_because.as_deref().unwrap_or("records are missing"))
+            }),
+            Requirement::Fresh(limit) => match answer.block.freshness_ms {
+                Some(age) if u128::try_from(age).unwrap_or_default() <= limit.as_millis() => None,
+                Some(age) => Some(format!("fresh: the answer is {age} ms old, asked for at most {} ms", limit.as_millis())),
+                None => Some("fresh: how fresh the answer is is not known".to_string()),
+            },
+        };
+        if let Some(unmet) = unmet {
+            return Err(Refusal::new(Reason::Unmet, unmet));
+        }
+    }
+    Ok(())
+}
+
+fn unread(error: &LoadError) -> Refusal {
+    tracing::error!(%error, "retained version not loaded");
+    Refusal::new(Reason::Failed, error.to_string())
+}
+
+/// Milliseconds since 1970-01-01.
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

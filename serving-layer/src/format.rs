@@ -1,0 +1,82 @@
+//! Answers as bytes: JSON, NDJSON, CSV, Arrow IPC stream, Parquet.
+//!
+//! JSON carries where an answer comes from in its body; the other forms in the header
+//! `Watershed-Answer` (and Arrow and Parquet in their schema's metadata, so that a saved file keeps it).
+
+mod columnar;
+mod json;
+mod text;
+
+use crate::answer::Answer;
+use crate::refusal::{Reason, Refusal};
+
+/// A form that an answer can take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    #[default]
+    Json,
+    Ndjson,
+    Csv,
+    Arrow,
+    Parquet,
+}
+
+const FORMATS: [(Format, &str, &str); 5] = [
+    (Format::Json, "json", "application/json"),
+    (Format::Ndjson, "ndjson", "application/x-ndjson"),
+    (Format::Csv, "csv", "text/csv"),
+    (Format::Arrow, "arrow", "application/vnd.apache.arrow.stream"),
+    (Format::Parquet, "parquet", "application/vnd.apache.parquet"),
+];
+
+impl Format {
+    /// By the name that `?format=` uses.
+    pub fn named(name: &str) -> Result<Format, Refusal> {
+        FORMATS.iter().find(|(_, known, _)| *known == name).map(|(format, ..)| *format).ok_or_else(|| {
+            let known = FORMATS.map(|(_, name, _)| name);
+            let detail = format!("format \"{name}\" is unknown, expected one of: {}", known.join(", "));
+            let did_you_mean = watershed_schemas::problem::nearest(name, known);
+            Refusal { did_you_mean, ..Refusal::wrong_at("format", name, detail) }
+        })
+    }
+
+    /// The form that an `Accept` header likes best; JSON where it names none of ours.
+    pub fn accepted(accept: &str) -> Format {
+        let mut best = (Format::Json, 0.0);
+        for range in accept.split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let quality = parts.find_map(|part| part.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse().ok());
+            let known = FORMATS.iter().find(|(_, _, known)| *known == media_type);
+            if let (Some((format, ..)), Some(quality)) = (known, quality)
+                && quality > best.1
+            {
+                best = (*format, quality);
+            }
+        }
+        best.0
+    }
+
+    pub fn media_type(self) -> &'static str {
+        FORMATS.iter().find(|(format, ..)| *format == self).map_or("application/json", |(_, _, media)| *media)
+    }
+
+    pub fn write(self, answer: &Answer) -> Result<Vec<u8>, Refusal> {
+        match self {
+            Format::Json => Ok(json::document(answer)),
+            Format::Ndjson => Ok(json::lines(answer)),
+            Format::Csv => text::csv(answer).map_err(failed),
+            Format::Arrow => columnar::arrow(answer).map_err(failed),
+            Format::Parquet => columnar::parquet(answer).map_err(failed),
+        }
+    }
+}
+
+/// What the header `Watershed-Answer` holds.
+pub fn header(answer: &Answer) -> String {
+    json::head(answer)
+}
+
+fn failed(error: impl std::fmt::Display) -> Refusal {
+    Refusal::new(Reason::Failed, format!("the answer could not be written: {error}"))
+}

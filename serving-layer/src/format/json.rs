@@ -1,0 +1,185 @@
+//! JSON, written straight into a buffer: no tree per row.
+
+use std::io::Write as _;
+
+use chrono::{DateTime, Offset as _, TimeZone as _};
+use chrono_tz::Tz;
+use serde::Serialize;
+use watershed_schemas::layout::date_text;
+use watershed_schemas::value::{DecimalText, Value};
+
+use crate::answer::{Answer, AnswerColumn};
+
+pub fn document(answer: &Answer) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512 + answer.rows * answer.columns.len() * 24);
+    out.extend_from_slice(b"{\"meta\":");
+    json(&mut out, &metas(answer));
+    out.extend_from_slice(b",\"data\":[");
+    rows(&mut out, answer, b"", b",");
+    out.extend_from_slice(b"],\"rows\":");
+    json(&mut out, &answer.rows);
+    out.extend_from_slice(b",\"next_cursor\":");
+    json(&mut out, &answer.next_cursor);
+    out.extend_from_slice(b",\"answer\":");
+    json(&mut out, &answer.block);
+    out.extend_from_slice(b",\"statistics\":");
+    json(&mut out, &answer.statistics);
+    out.push(b'}');
+    out
+}
+
+/// One object per line.
+pub fn lines(answer: &Answer) -> Vec<u8> {
+    let mut out = Vec::with_capacity(answer.rows * answer.columns.len() * 24);
+    rows(&mut out, answer, b"\n", b"");
+    out
+}
+
+/// Everything but the rows.
+pub fn head(answer: &Answer) -> String {
+    #[derive(Serialize)]
+    struct Head<'a> {
+        meta: Vec<Meta<'a>>,
+        rows: usize,
+        next_cursor: &'a Option<String>,
+        answer: &'a crate::answer::Block,
+        statistics: &'a crate::answer::Statistics,
+    }
+    let Answer { rows, next_cursor, block, statistics, .. } = answer;
+    let head = Head { meta: metas(answer), rows: *rows, next_cursor, answer: block, statistics };
+    serde_json::to_string(&head).expect("strings, numbers and maps with integer keys have a JSON form")
+}
+
+#[derive(Serialize)]
+struct Meta<'a> {
+    name: &'a str,
+    r#type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exact: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<MetaError>,
+}
+
+#[derive(Serialize)]
+struct MetaError {
+    kind: &'static str,
+    bound: f64,
+    confidence: f64,
+}
+
+fn metas(answer: &Answer) -> Vec<Meta<'_>> {
+    let meta = |column: &'_ AnswerColumn| {
+        let error = column.error.as_ref();
+        MetaError { kind: error?.kind, bound: error?.bound, confidence: error?.confidence }.into()
+    };
+    let column = |column| {
+        let AnswerColumn { name, data_type, exact, .. } = column;
+        Meta { name, r#type: data_type.to_string(), exact: *exact, error: meta(column) }
+    };
+    answer.columns.iter().map(column).collect()
+}
+
+fn rows(out: &mut Vec<u8>, answer: &Answer, end: &[u8], between: &[u8]) {
+    let names: Vec<Vec<u8>> = (answer.columns.iter().enumerate())
+        .map(|(index, column)| {
+            let mut name = if index == 0 { Vec::new() } else { vec![b','] };
+            json(&mut name, &column.name);
+            name.push(b':');
+            name
+        })
+        .collect();
+    for row in 0..answer.rows {
+        if row > 0 {
+            out.extend_from_slice(between);
+        }
+        out.push(b'{');
+        for (name, column) in names.iter().zip(&answer.columns) {
+            out.extend_from_slice(name);
+            value(out, &column.values[row], answer.zone);
+        }
+        if let Some(live) = &answer.provenance {
+            if !names.is_empty() {
+                out.push(b',');
+            }
+            out.extend_from_slice(if live[row] { b"\"_live\":true" } else { b"\"_live\":false" });
+        }
+        out.push(b'}');
+        out.extend_from_slice(end);
+    }
+}
+
+/// Decimals are texts, NaN and infinities null.
+pub fn value(out: &mut Vec<u8>, value: &Value, zone: Tz) {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Boolean(true) => out.extend_from_slice(b"true"),
+        Value::Boolean(false) => out.extend_from_slice(b"false"),
+        Value::Integer(number) => json(out, number),
+        Value::Double(number) => json(out, number),
+        Value::Decimal(unscaled, scale) => {
+            out.push(b'"');
+            decimal(out, *unscaled, *scale);
+            out.push(b'"');
+        }
+        Value::Text(text) => json(out, text.as_ref()),
+        Value::Date(day) => {
+            out.push(b'"');
+            out.extend_from_slice(date_text(*day).as_bytes());
+            out.push(b'"');
+        }
+        Value::Timestamp(micros) => {
+            out.push(b'"');
+            timestamp(out, *micros, zone);
+            out.push(b'"');
+        }
+        Value::TopK(items) => {
+            out.push(b'[');
+            for (index, (item, count)) in items.iter().enumerate() {
+                out.extend_from_slice(if index == 0 { b"{\"value\":" } else { b",{\"value\":" });
+                self::value(out, item, zone);
+                out.extend_from_slice(b",\"count\":");
+                json(out, count);
+                out.push(b'}');
+            }
+            out.push(b']');
+        }
+    }
+}
+
+/// RFC 3339 in the zone; fractions of a second only where there are any.
+pub fn timestamp(out: &mut Vec<u8>, micros: i64, zone: Tz) {
+    let Some(utc) = DateTime::from_timestamp_micros(micros) else {
+        // Beyond the calendar: RFC 3339 has no name for it.
+        return write(out, format_args!("{micros}"));
+    };
+    let offset = zone.offset_from_utc_datetime(&utc.naive_utc()).fix().local_minus_utc();
+    let local = utc.naive_utc() + chrono::TimeDelta::seconds(offset.into());
+    use chrono::{Datelike as _, Timelike as _};
+    let (year, month, day) = (local.year(), local.month(), local.day());
+    let (hour, minute, second) = (local.hour(), local.minute(), local.second());
+    write(out, format_args!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"));
+    let fraction = local.nanosecond() / 1_000;
+    if fraction % 1_000 != 0 {
+        write(out, format_args!(".{fraction:06}"));
+    } else if fraction != 0 {
+        write(out, format_args!(".{:03}", fraction / 1_000));
+    }
+    if zone == Tz::UTC {
+        out.push(b'Z');
+    } else {
+        let (sign, minutes) = (if offset < 0 { '-' } else { '+' }, offset.abs() / 60);
+        write(out, format_args!("{sign}{:02}:{:02}", minutes / 60, minutes % 60));
+    }
+}
+
+pub fn decimal(out: &mut Vec<u8>, unscaled: i128, scale: u8) {
+    write(out, format_args!("{}", DecimalText(unscaled, scale)));
+}
+
+fn json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(out, value).expect("strings, numbers and maps with integer keys have a JSON form");
+}
+
+fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("writing to a buffer in memory cannot fail");
+}

@@ -1,0 +1,15 @@
+//! The HTTP API.
+//!
+//! Whatever a caller sends is answered with what was asked for or with a problem (RFC 9457) that
+//! says what is wrong with it; bodies have a size and a deadline.
+
+mod answers;
+mod body;
+mod partials;
+mod problem;
+mod query;
+mod server;
+mod status;
+mod views;
+
+pub use server::{PartialsServer, ServeError, ServeSettings, Server};

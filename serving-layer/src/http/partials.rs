@@ -1,0 +1,41 @@
+//! `POST /v1/partials` and `GET /v1/partials/status/{stream}`: what speed nodes give to servers.
+
+use actix_web::{HttpResponse, web};
+use watershed_schemas::live::{LiveError, LiveSource, PartialsRequest};
+
+use super::body;
+use crate::refusal::{Reason, Refusal};
+use crate::wire;
+
+pub type Source = web::Data<dyn LiveSource>;
+
+pub async fn partials(payload: web::Payload, live: Source) -> Result<HttpResponse, Refusal> {
+    let body = body::read(payload).await?;
+    let request: PartialsRequest = serde_json::from_slice(&body)
+        .map_err(|error| Refusal::new(Reason::WrongQuestion, format!("not a request for partials: {error}")))?;
+    Ok(match live.partials(&request).await {
+        Ok(replies) => match wire::encode(&replies) {
+            Ok(bytes) => HttpResponse::Ok().content_type(wire::MEDIA_TYPE).body(bytes),
+            Err(error) => {
+                tracing::error!(view = request.view, %error, "partials not written");
+                return Err(Refusal::new(Reason::Failed, format!("partials could not be written: {error}")));
+            }
+        },
+        Err(error) => refuse(error),
+    })
+}
+
+pub async fn status(stream: web::Path<String>, live: Source) -> HttpResponse {
+    match live.status(&stream).await {
+        Ok(status) => super::answers::json(&status),
+        Err(error) => refuse(error),
+    }
+}
+
+fn refuse(error: LiveError) -> HttpResponse {
+    let mut response = match error {
+        LiveError::UnknownView { .. } => HttpResponse::NotFound(),
+        LiveError::NotReady { .. } | LiveError::Unavailable { .. } => HttpResponse::ServiceUnavailable(),
+    };
+    response.json(wire::Refused::from(error))
+}

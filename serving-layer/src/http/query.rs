@@ -1,0 +1,41 @@
+//! `POST /v1/query` and `GET /v1/views/{view}/query`.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::{answers, body};
+use crate::ask::Serving;
+use crate::query::{self, Query};
+use crate::refusal::Refusal;
+
+pub async fn post(
+    request: HttpRequest,
+    payload: web::Payload,
+    serving: web::Data<Serving>,
+) -> Result<HttpResponse, Refusal> {
+    let parameters = parameters(&request)?;
+    query::only_form(&parameters)?;
+    let format = answers::form(&request, query::format(&parameters))?;
+    let body = body::read(payload).await?;
+    let query = Query::from_json(&body)?;
+    let answer = serving.ask(&query).await.map_err(|refusal| query::locate(&body, refusal))?;
+    answers::respond(&answer, format)
+}
+
+pub async fn get(
+    request: HttpRequest,
+    view: web::Path<String>,
+    serving: web::Data<Serving>,
+) -> Result<HttpResponse, Refusal> {
+    serving.view(&view).map_err(|refusal| Refusal { place: None, ..refusal })?;
+    let parameters = parameters(&request)?;
+    let format = answers::form(&request, query::format(&parameters))?;
+    let query = Query::from_parameters(&view, &parameters)?;
+    let answer = serving.ask(&query).await.map_err(query::as_parameter)?;
+    answers::respond(&answer, format)
+}
+
+fn parameters(request: &HttpRequest) -> Result<Vec<(String, String)>, Refusal> {
+    let parameters = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
+    let parameters = parameters.map_err(|error| Refusal::wrong("query", format!("the parameters cannot be read: {error}")))?;
+    Ok(parameters.into_inner())
+}

@@ -1,0 +1,156 @@
+//! Starting and stopping servers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::Compress;
+use actix_web::{App, HttpServer, web};
+use tokio_util::sync::CancellationToken;
+use watershed_schemas::live::LiveSource;
+use watershed_schemas::log::Log;
+use watershed_schemas::project::Project;
+use watershed_store::Store;
+
+use super::problem::{method_not_allowed, unknown_route};
+use super::{partials, query, status, views};
+use crate::ask::Serving;
+use crate::versions::Streams;
+
+/// How long a client may take to send its headers.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long questions that are being answered may take after a stop.
+const STOP_TIMEOUT_SECONDS: u64 = 10;
+
+/// Binds and runs a server: its type names the closure that builds it.
+macro_rules! serve {
+    ($server:expr, $listen:expr, $setting:literal) => {{
+        let listen: String = $listen;
+        let server = $server
+            .client_request_timeout(CLIENT_TIMEOUT)
+            .shutdown_timeout(STOP_TIMEOUT_SECONDS)
+            .disable_signals()
+            .bind(&listen)
+            .map_err(|source| ServeError::Listen { listen: listen.clone(), setting: $setting, source })?;
+        let address = server.addrs()[0];
+        let server = server.run();
+        let running = Running { handle: server.handle(), stop: CancellationToken::new() };
+        tokio::spawn(server);
+        (address, running)
+    }};
+}
+
+/// Settings of the HTTP API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServeSettings {
+    /// `serve.listen`: `host:port`; port 0 picks one.
+    pub listen: String,
+    /// Threads that serve connections; `None`: one per core.
+    pub workers: Option<usize>,
+}
+
+/// A server that cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("cannot listen on {listen}: {source}; set {setting} to a free address")]
+    Listen { listen: String, setting: &'static str, source: std::io::Error },
+}
+
+/// A running API server.
+pub struct Server {
+    pub address: SocketAddr,
+    streams: Arc<Streams>,
+    running: Running,
+}
+
+/// A running partials endpoint.
+pub struct PartialsServer {
+    pub address: SocketAddr,
+    running: Running,
+}
+
+struct Running {
+    handle: ServerHandle,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Listens, then keeps versions fresh and answers until it is stopped. `ends` tells the log's end while no
+    /// speed layer does.
+    pub async fn start(
+        settings: ServeSettings,
+        project: Arc<Project>,
+        store: Store,
+        live: Arc<dyn LiveSource>,
+        ends: Option<Arc<dyn Log>>,
+    ) -> Result<Server, ServeError> {
+        let streams = Arc::new(Streams::new(project, store, live, ends));
+        let serving = web::Data::new(Serving::new(streams.clone()));
+        let server = HttpServer::new(move || {
+            App::new().app_data(serving.clone()).wrap(Compress::default()).configure(api)
+        });
+        let server = settings.workers.into_iter().fold(server, HttpServer::workers);
+        let (address, running) = serve!(server, settings.listen, "serve.listen");
+        tokio::spawn(streams.clone().run(running.stop.clone()));
+        Ok(Server { address, streams, running })
+    }
+
+    /// Looks for a newer version now: a batch run in this process has published one.
+    pub fn refresh(&self) {
+        self.streams.wake();
+    }
+
+    /// Stops listening, lets questions that are being answered finish, and returns.
+    pub async fn stop(self) {
+        self.running.stop().await;
+    }
+}
+
+impl PartialsServer {
+    /// `listen` is the setting `speed.listen`.
+    pub async fn start(listen: &str, live: Arc<dyn LiveSource>) -> Result<PartialsServer, ServeError> {
+        let live = web::Data::from(live);
+        let server = HttpServer::new(move || App::new().app_data(live.clone()).configure(partials_api));
+        let (address, running) = serve!(server, listen.to_string(), "speed.listen");
+        Ok(PartialsServer { address, running })
+    }
+
+    pub async fn stop(self) {
+        self.running.stop().await;
+    }
+}
+
+impl Running {
+    async fn stop(self) {
+        self.stop.cancel();
+        self.handle.stop(true).await;
+    }
+}
+
+fn api(config: &mut web::ServiceConfig) {
+    let get = |path, handler: actix_web::Route| {
+        web::resource(path).route(handler).default_service(web::to(async || method_not_allowed("GET")))
+    };
+    let post = web::resource("/v1/query").route(web::post().to(query::post));
+    config
+        .service(post.default_service(web::to(async || method_not_allowed("POST"))))
+        .service(get("/v1/views", web::get().to(views::list)))
+        .service(get("/v1/views/{view}", web::get().to(views::one)))
+        .service(get("/v1/views/{view}/query", web::get().to(query::get)))
+        .service(get("/v1/views/{view}/accuracy", web::get().to(views::accuracy)))
+        .service(get("/v1/status", web::get().to(status::status)))
+        .service(get("/v1/streams/{stream}/versions", web::get().to(status::versions)))
+        .service(get("/healthz", web::get().to(status::healthz)))
+        .service(get("/readyz", web::get().to(status::readyz)))
+        .default_service(web::to(unknown_route));
+}
+
+fn partials_api(config: &mut web::ServiceConfig) {
+    let post = web::resource("/v1/partials").route(web::post().to(partials::partials));
+    config
+        .service(post.default_service(web::to(async || method_not_allowed("POST"))))
+        .route("/v1/partials/status/{stream}", web::get().to(partials::status))
+        .route("/healthz", web::get().to(status::healthz))
+        .default_service(web::to(unknown_route));
+}

@@ -1,0 +1,227 @@
+//! `GET /v1/status`, `/v1/streams/{stream}/versions`, `/healthz`, `/readyz`.
+
+use std::collections::BTreeMap;
+
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+use watershed_schemas::live::LiveStatus;
+use watershed_schemas::manifest::{Accuracy, Intent, Manifest};
+use watershed_schemas::offsets::{Gap, Offsets, Partition};
+use watershed_store::StoreError;
+
+use super::answers::json;
+use crate::ask::{Serving, now_ms};
+use crate::refusal::{Reason, Refusal};
+use crate::versions::{Readiness, StreamState};
+
+#[derive(Serialize)]
+struct Status {
+    streams: Vec<StreamStatus>,
+}
+
+#[derive(Serialize)]
+struct StreamStatus {
+    stream: String,
+    topic: String,
+    state: &'static str,
+    /// The version that questions are answered from, and the newest that is loaded.
+    version: Option<u64>,
+    newest_version: Option<u64>,
+    watershed: Offsets,
+    live: Offsets,
+    end: Offsets,
+    /// Positions between live offsets and the log's end; offsets may have holes.
+    lag: BTreeMap<Partition, i64>,
+    freshness_ms: Option<i64>,
+    running: Option<Running>,
+    dead_letters: DeadLetters,
+    gaps: Vec<Gap>,
+    nodes: Vec<LiveStatus>,
+    views: Vec<ViewStatus>,
+    /// What keeps a newer version or the live half from being served, if anything.
+    trouble: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ViewStatus {
+    view: String,
+    cells: usize,
+    bytes: usize,
+}
+
+#[derive(Serialize)]
+struct Running {
+    version: u64,
+    target: Offsets,
+    run_id: String,
+    holder: String,
+    lease_until_ms: i64,
+}
+
+#[derive(Default, Serialize)]
+struct DeadLetters {
+    /// Stored below the watershed.
+    batch: Counted,
+    /// Met by the speed nodes since they started.
+    live: Counted,
+}
+
+#[derive(Default, Serialize)]
+struct Counted {
+    count: u64,
+    reasons: BTreeMap<String, u64>,
+}
+
+#[derive(Serialize)]
+struct Versions {
+    stream: String,
+    versions: Vec<VersionInfo>,
+}
+
+#[derive(Serialize)]
+struct VersionInfo {
+    version: u64,
+    watershed: Offsets,
+    created_at: String,
+    seconds: f64,
+    run_id: String,
+    rows_landed: u64,
+    windows_recomputed: u64,
+    events: u64,
+    dead_letters: u64,
+    gaps: Vec<Gap>,
+    views: BTreeMap<String, ViewVersionInfo>,
+}
+
+#[derive(Serialize)]
+struct ViewVersionInfo {
+    rows: u64,
+    accuracy: Vec<Accuracy>,
+}
+
+pub async fn status(serving: web::Data<Serving>) -> Result<HttpResponse, Refusal> {
+    let mut streams = Vec::new();
+    for state in serving.streams.iter() {
+        let intents = serving.streams.store.intents(&state.stream.name).await;
+        streams.push(stream_status(state, intents));
+    }
+    Ok(json(&Status { streams }))
+}
+
+fn stream_status(state: &StreamState, intents: Result<Vec<Intent>, StoreError>) -> StreamStatus {
+    let (current, newest, nodes) = (state.current(), state.newest(), state.nodes());
+    let watershed = current.as_ref().map(|current| current.manifest.watershed.clone()).unwrap_or_default();
+    let live = nodes.iter().fold(Offsets::new(), |live, node| live.furthest(&node.live));
+    let end = state.end();
+    let behind = |(partition, end): (Partition, watershed_schemas::offsets::Offset)| {
+        (partition, (end.0 - live.get(partition).0).max(0))
+    };
+    let lag = end.iter().map(behind).collect();
+    let mut trouble: Vec<String> = state.trouble().into_iter().chain(state.live_trouble()).collect();
+    let now = now_ms();
+    let running = match intents {
+        Ok(intents) => intents.into_iter().filter(|intent| intent.lease_until_ms > now).max_by_key(|intent| intent.version),
+        Err(error) => {
+            trouble.push(error.to_string());
+            None
+        }
+    };
+    let mut dead_letters = DeadLetters::default();
+    if let Some(current) = &current {
+        dead_letters.batch.count = current.manifest.dead_letters.iter().map(|file| file.file.rows).sum();
+        let reasons = current.manifest.dead_letters.iter().flat_map(|file| &file.reasons);
+        add(&mut dead_letters.batch.reasons, reasons);
+    }
+    dead_letters.live.count = nodes.iter().map(|node| node.dead_letters).sum();
+    add(&mut dead_letters.live.reasons, nodes.iter().flat_map(|node| &node.dead_letter_reasons));
+    let views = current.iter().flat_map(|current| current.views.values());
+    StreamStatus {
+        stream: state.stream.name.clone(),
+        topic: state.stream.topic.clone(),
+        state: name(state.readiness()),
+        version: current.as_ref().map(|current| current.version().0),
+        newest_version: newest.map(|newest| newest.version().0),
+        watershed,
+        live,
+        end,
+        lag,
+        freshness_ms: nodes.iter().map(|node| (now - node.current_at_ms).max(0)).max(),
+        running: running.map(|intent| Running {
+            version: intent.version.0,
+            target: intent.target,
+            run_id: intent.run_id,
+            holder: intent.holder,
+            lease_until_ms: intent.lease_until_ms,
+        }),
+        dead_letters,
+        gaps: current.as_ref().map(|current| current.manifest.gaps.clone()).unwrap_or_default(),
+        views: views
+            .map(|view| ViewStatus { view: view.view.name.clone(), cells: view.rows(), bytes: view.bytes() })
+            .collect(),
+        nodes,
+        trouble,
+    }
+}
+
+fn add<'a>(reasons: &mut BTreeMap<String, u64>, more: impl Iterator<Item = (&'a String, &'a u64)>) {
+    for (reason, count) in more {
+        *reasons.entry(reason.clone()).or_default() += count;
+    }
+}
+
+fn name(readiness: Readiness) -> &'static str {
+    match readiness {
+        Readiness::Unknown => "unknown",
+        Readiness::Opening => "opening",
+        Readiness::Live => "live",
+        Readiness::BatchOnly => "batch_only",
+    }
+}
+
+pub async fn versions(stream: web::Path<String>, serving: web::Data<Serving>) -> Result<HttpResponse, Refusal> {
+    let state = serving.stream(&stream)?;
+    let store = &serving.streams.store;
+    let unread = |error: StoreError| Refusal::not_ready(error.to_string());
+    let mut versions = Vec::new();
+    for version in store.versions(&state.stream.name).await.map_err(unread)?.into_iter().rev() {
+        // Retention may have been faster.
+        if let Some(manifest) = store.manifest(&state.stream.name, version).await.map_err(unread)? {
+            versions.push(version_info(manifest));
+        }
+    }
+    Ok(json(&Versions { stream: state.stream.name.clone(), versions }))
+}
+
+fn version_info(manifest: Manifest) -> VersionInfo {
+    let views = manifest.views.into_iter();
+    VersionInfo {
+        version: manifest.version.0,
+        watershed: manifest.watershed,
+        created_at: manifest.created_at,
+        seconds: manifest.seconds,
+        run_id: manifest.run_id,
+        rows_landed: manifest.rows_landed,
+        windows_recomputed: manifest.windows_recomputed,
+        events: manifest.events.iter().map(|file| file.file.rows).sum(),
+        dead_letters: manifest.dead_letters.iter().map(|file| file.file.rows).sum(),
+        gaps: manifest.gaps,
+        views: views.map(|(name, view)| (name, ViewVersionInfo { rows: view.rows, accuracy: view.accuracy })).collect(),
+    }
+}
+
+pub async fn healthz() -> HttpResponse {
+    json(&serde_json::json!({ "status": "alive" }))
+}
+
+/// 200 once every stream's newest version is loaded and its speed layer folds or is known to be away.
+pub async fn readyz(serving: web::Data<Serving>) -> Result<HttpResponse, Refusal> {
+    let waiting = |state: &&StreamState| matches!(state.readiness(), Readiness::Unknown | Readiness::Opening);
+    match serving.streams.iter().find(waiting) {
+        None => Ok(json(&serde_json::json!({ "status": "ready" }))),
+        Some(state) => {
+            let why = state.trouble().or(state.live_trouble()).map_or(String::new(), |trouble| format!(": {trouble}"));
+            let detail = format!("stream {} is {}{why}", state.stream.name, name(state.readiness()));
+            Err(Refusal { reason: Reason::NotReady, ..Refusal::not_ready(detail) })
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! `GET /v1/views`, `/v1/views/{view}`, `/v1/views/{view}/accuracy`.
+
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+use watershed_schemas::manifest::Accuracy;
+use watershed_schemas::measure::error_bound;
+use watershed_schemas::view::View;
+
+use super::answers::json;
+use crate::ask::Serving;
+use crate::refusal::Refusal;
+
+#[derive(Serialize)]
+struct Views<'a> {
+    views: Vec<ViewInfo<'a>>,
+}
+
+#[derive(Serialize)]
+struct ViewInfo<'a> {
+    name: &'a str,
+    stream: &'a str,
+    window: Window<'a>,
+    dimensions: Vec<Column<'a>>,
+    measures: Vec<MeasureInfo<'a>>,
+    schedule: Option<Schedule<'a>>,
+    /// The newest version in service that holds the view, and its rows.
+    version: Option<u64>,
+    rows: Option<usize>,
+    sql: &'a str,
+}
+
+#[derive(Serialize)]
+struct Window<'a> {
+    name: &'a str,
+    r#type: &'static str,
+    length: String,
+}
+
+#[derive(Serialize)]
+struct Column<'a> {
+    name: &'a str,
+    r#type: String,
+}
+
+#[derive(Serialize)]
+struct MeasureInfo<'a> {
+    name: &'a str,
+    r#type: String,
+    /// False where live or coarser numbers are estimates.
+    always_exact: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Bound>,
+}
+
+#[derive(Serialize)]
+struct Bound {
+    kind: &'static str,
+    bound: f64,
+    confidence: f64,
+}
+
+#[derive(Serialize)]
+struct Schedule<'a> {
+    cron: &'a str,
+    time_zone: &'a str,
+}
+
+#[derive(Serialize)]
+struct Ledger<'a> {
+    view: &'a str,
+    stream: &'a str,
+    version: Option<u64>,
+    accuracy: &'a [Accuracy],
+}
+
+pub async fn list(serving: web::Data<Serving>) -> HttpResponse {
+    let views = serving.streams.project.views.iter().map(|view| info(&serving, view)).collect();
+    json(&Views { views })
+}
+
+pub async fn one(view: web::Path<String>, serving: web::Data<Serving>) -> Result<HttpResponse, Refusal> {
+    Ok(json(&info(&serving, known(&serving, &view)?)))
+}
+
+pub async fn accuracy(view: web::Path<String>, serving: web::Data<Serving>) -> Result<HttpResponse, Refusal> {
+    let view = known(&serving, &view)?;
+    let current = serving.stream(&view.stream.name)?.current();
+    let held = current.as_ref().filter(|current| current.views.contains_key(&view.name));
+    let stored = held.and_then(|held| held.manifest.views.get(&view.name));
+    Ok(json(&Ledger {
+        view: &view.name,
+        stream: &view.stream.name,
+        version: held.map(|held| held.version().0),
+        accuracy: stored.map_or(&[], |stored| stored.accuracy.as_slice()),
+    }))
+}
+
+fn known<'a>(serving: &'a Serving, name: &str) -> Result<&'a View, Refusal> {
+    let view = serving.view(name).map_err(|refusal| Refusal { place: None, ..refusal })?;
+    Ok(view)
+}
+
+fn info<'a>(serving: &Serving, view: &'a View) -> ViewInfo<'a> {
+    let current = serving.streams.get(&view.stream.name).and_then(|state| state.current());
+    let held = current.as_ref().filter(|current| current.views.contains_key(&view.name));
+    let measure = |measure: &'a watershed_schemas::view::Measure| MeasureInfo {
+        name: &measure.name,
+        r#type: measure.result_type.to_string(),
+        always_exact: !measure.aggregate.is_sketched(),
+        error: error_bound(measure).map(|error| Bound { kind: error.kind, bound: error.bound, confidence: error.confidence }),
+    };
+    let dimensions = view.dimensions.iter();
+    ViewInfo {
+        name: &view.name,
+        stream: &view.stream.name,
+        window: Window {
+            name: &view.window.name,
+            r#type: "timestamp",
+            length: view.window.window.length().to_string(),
+        },
+        dimensions: dimensions
+            .map(|dimension| Column { name: &dimension.name, r#type: dimension.scalar.data_type.to_string() })
+            .collect(),
+        measures: view.measures.iter().map(measure).collect(),
+        schedule: view.schedule.as_ref().map(|schedule| Schedule { cron: &schedule.cron, time_zone: &schedule.time_zone }),
+        version: held.map(|held| held.version().0),
+        rows: held.and_then(|held| held.views.get(&view.name)).map(|view| view.rows()),
+        sql: &view.sql,
+    }
+}

@@ -1,0 +1,141 @@
+//! Speed nodes over HTTP.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use reqwest::{Client, StatusCode, Url};
+use watershed_schemas::live::{LiveError, LiveSource, LiveStatus, Partials, PartialsRequest};
+
+use crate::wire;
+
+/// A node that has not answered by then counts as away.
+const TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Speed nodes by address. A host name stands for all addresses that it resolves to.
+pub struct Peers {
+    client: Client,
+    peers: Vec<Url>,
+}
+
+/// A setting that names no peers.
+#[derive(Debug, thiserror::Error)]
+pub enum PeersError {
+    #[error("setting speed.peers: {peer} is not an address such as http://host:8081: {reason}")]
+    Address { peer: String, reason: String },
+    #[error("setting speed.peers: {0}")]
+    Client(#[from] reqwest::Error),
+}
+
+impl Peers {
+    /// `http://host:port` or `host:port` each.
+    pub fn new(peers: &[String]) -> Result<Self, PeersError> {
+        // Whoever came first has installed a provider; which one does not matter here.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT).no_proxy().build()?;
+        let parse = |peer: &String| {
+            let text = if peer.contains("://") { peer.clone() } else { format!("http://{peer}") };
+            let address = |reason: String| PeersError::Address { peer: peer.clone(), reason };
+            let url = Url::parse(&text).map_err(|error| address(error.to_string()))?;
+            match url.has_host() {
+                true => Ok(url),
+                false => Err(address("it has no host".to_string())),
+            }
+        };
+        Ok(Peers { client, peers: peers.iter().map(parse).collect::<Result<_, _>>()? })
+    }
+
+    /// Every node's address, names resolved.
+    async fn nodes(&self) -> Vec<Url> {
+        let resolve = async |peer: &Url| {
+            let (Some(host), Some(port)) = (peer.host_str(), peer.port_or_known_default()) else {
+                return vec![peer.clone()];
+            };
+            // A certificate is issued to a name, so a name it stays.
+            if peer.scheme() != "http" {
+                return vec![peer.clone()];
+            }
+            let resolved = tokio::net::lookup_host((host.trim_matches(['[', ']']), port)).await;
+            let addresses: BTreeSet<_> = resolved.into_iter().flatten().collect();
+            let node = |address: &std::net::SocketAddr| Url::parse(&format!("http://{address}")).ok();
+            match addresses.is_empty() {
+                true => vec![peer.clone()],
+                false => addresses.iter().filter_map(node).collect(),
+            }
+        };
+        let nodes = join_all(self.peers.iter().map(resolve)).await;
+        nodes.into_iter().flatten().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// All nodes' replies to one call. A node that is away is left out, unless none is there.
+    async fn ask<T, F: Future<Output = Result<Vec<T>, LiveError>>>(
+        &self,
+        call: impl Fn(Url) -> F,
+    ) -> Result<Vec<T>, LiveError> {
+        let replies = join_all(self.nodes().await.into_iter().map(call)).await;
+        let mut found = Vec::new();
+        let mut away = LiveError::Unavailable { reason: "no peers are configured".to_string() };
+        let mut answered = false;
+        for reply in replies {
+            match reply {
+                Ok(reply) => {
+                    answered = true;
+                    found.extend(reply);
+                }
+                Err(error @ LiveError::Unavailable { .. }) => away = error,
+                // A node that says no is there: its partitions must not silently be left out.
+                Err(error) => return Err(error),
+            }
+        }
+        if answered { Ok(found) } else { Err(away) }
+    }
+}
+
+#[async_trait]
+impl LiveSource for Peers {
+    async fn partials(&self, request: &PartialsRequest) -> Result<Vec<Partials>, LiveError> {
+        self.ask(|node| async move {
+            let url = path(&node, &["v1", "partials"]);
+            let response = self.client.post(url).json(request).send().await;
+            let bytes = body(&node, response).await?;
+            wire::decode(&bytes).map_err(|error| unavailable(&node, &error))
+        })
+        .await
+    }
+
+    async fn status(&self, stream: &str) -> Result<Vec<LiveStatus>, LiveError> {
+        self.ask(|node| async move {
+            let url = path(&node, &["v1", "partials", "status", stream]);
+            let bytes = body(&node, self.client.get(url).send().await).await?;
+            serde_json::from_slice(&bytes).map_err(|error| unavailable(&node, &error))
+        })
+        .await
+    }
+}
+
+fn path(node: &Url, parts: &[&str]) -> Url {
+    let mut url = node.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(parts);
+    }
+    url
+}
+
+async fn body(node: &Url, response: Result<reqwest::Response, reqwest::Error>) -> Result<bytes::Bytes, LiveError> {
+    let response = response.map_err(|error| unavailable(node, &error))?;
+    let status = response.status();
+    let bytes = response.bytes().await.map_err(|error| unavailable(node, &error))?;
+    if status == StatusCode::OK {
+        return Ok(bytes);
+    }
+    match serde_json::from_slice::<wire::Refused>(&bytes) {
+        Ok(refused) => Err(refused.into()),
+        Err(_) => Err(unavailable(node, &format!("it answered {status}"))),
+    }
+}
+
+fn unavailable(node: &Url, reason: &dyn std::fmt::Display) -> LiveError {
+    LiveError::Unavailable { reason: format!("{node}: {reason}") }
+}

@@ -1,0 +1,194 @@
+//! Exact values at a grain of the question's own, from the master dataset below the watershed.
+
+use std::sync::Arc;
+
+use polars::prelude::{
+    AnyValue, Buffer, Column, DataFrame, DataType as PolarsType, Expr, Field, IntoColumn, IntoSeries,
+    LazyFrame, LiteralValue, PolarsError, PolarsResult, ScanArgsParquet, ScanSources, Scalar, TimeUnit, lit,
+};
+use watershed_schemas::exact::{Grouping, exact, window_start};
+use watershed_schemas::manifest::{EventFile, Manifest};
+use watershed_schemas::states::WINDOW_START;
+use watershed_schemas::types::DataType;
+use watershed_schemas::value::Value;
+use watershed_store::{Store, StoreError};
+
+use crate::grain::Buckets;
+use crate::plan::{self, Condition, Plan};
+
+/// More event files than this are not read for one question.
+const MOST_BYTES: u64 = 2 << 30;
+const DAY_MICROS: i64 = 86_400_000_000;
+
+/// Why exact values could not be recomputed.
+#[derive(Debug, thiserror::Error)]
+pub enum RecomputeError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("polars: {0}")]
+    Polars(#[from] PolarsError),
+    #[error("interrupted: {0}")]
+    Interrupted(#[from] tokio::task::JoinError),
+    #[error("exact numbers here take reading {bytes} bytes of events, more than {MOST_BYTES}: narrow \"from\" and \"to\"")]
+    TooLarge { bytes: u64 },
+}
+
+/// A recomputed group: its bucket, its dimension values, the plan's sketched measures.
+pub struct Row {
+    pub bucket: i64,
+    pub dimensions: Vec<Value>,
+    pub measures: Vec<Value>,
+}
+
+/// The plan's measures (indices into [`Plan::measures`]) that have to be recomputed to be exact.
+pub fn needed(plan: &Plan) -> Vec<usize> {
+    if plan.keeps_cells() {
+        return Vec::new();
+    }
+    let sketched = |index: &usize| plan.view.measures[plan.measures[*index]].aggregate.is_sketched();
+    (0..plan.measures.len()).filter(sketched).collect()
+}
+
+/// Reads, verified, the events that the plan's windows hold, and aggregates them.
+pub async fn recompute(
+    store: &Store,
+    manifest: &Manifest,
+    plan: &Plan,
+    measures: &[usize],
+) -> Result<Vec<Row>, RecomputeError> {
+    let files: Vec<&EventFile> = manifest.events.iter().filter(|file| touches(plan, file)).collect();
+    let bytes = files.iter().map(|file| file.file.bytes).sum();
+    if bytes > MOST_BYTES {
+        return Err(RecomputeError::TooLarge { bytes });
+    }
+    let mut buffers = Vec::with_capacity(files.len());
+    for file in files {
+        let bytes = store.read(&file.file).await?;
+        buffers.push(Buffer::from(Vec::from(bytes)));
+    }
+    if buffers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (plan, measures) = (plan.clone(), measures.to_vec());
+    tokio::task::spawn_blocking(move || Ok(aggregate(buffers, &plan, &measures)?)).await?
+}
+
+/// True when events of this file's date may lie in a window that takes part.
+fn touches(plan: &Plan, file: &EventFile) -> bool {
+    let window = plan.view.window.window;
+    let first = i64::from(file.date) * DAY_MICROS;
+    plan.reaches(window.start(first), window.start(first + DAY_MICROS - 1))
+}
+
+fn aggregate(buffers: Vec<Buffer<u8>>, plan: &Plan, measures: &[usize]) -> PolarsResult<Vec<Row>> {
+    let view = &plan.view;
+    let events =
+        LazyFrame::scan_parquet_sources(ScanSources::Buffers(Arc::from(buffers)), ScanArgsParquet::default())?;
+    let start = window_start(view);
+    let mut keep = lit(true);
+    if plan.from != i64::MIN {
+        keep = keep.and(start.clone().gt_eq(literal(&Value::Timestamp(plan.from), &DataType::Timestamp)));
+    }
+    if plan.to != i64::MAX {
+        keep = keep.and(start.clone().lt(literal(&Value::Timestamp(plan.to), &DataType::Timestamp)));
+    }
+    for condition in &plan.conditions {
+        keep = keep.and(holds(plan, condition));
+    }
+    let buckets = plan.buckets;
+    let bucket = match buckets {
+        Buckets::All => None,
+        Buckets::Stored(_) => Some(start.alias(WINDOW_START)),
+        Buckets::Every { .. } => Some(start.map(move |starts| cut(&starts, buckets), same_type).alias(WINDOW_START)),
+    };
+    let grouping = Grouping {
+        bucket,
+        dimensions: plan.dimensions.clone(),
+        measures: measures.iter().map(|measure| plan.measures[*measure]).collect(),
+    };
+    let groups = exact(view, events.filter(keep), &grouping).collect()?;
+    rows(&groups, plan, measures)
+}
+
+fn holds(plan: &Plan, condition: &Condition) -> Expr {
+    let scalar = &plan.view.dimensions[condition.dimension].scalar;
+    let equal = |value: &Value| scalar.expr.clone().eq_missing(literal(value, &scalar.data_type));
+    let any = condition.values.iter().map(equal).reduce(Expr::or).unwrap_or_else(|| lit(false));
+    if condition.negated { any.not() } else { any }
+}
+
+fn literal(value: &Value, data_type: &DataType) -> Expr {
+    let any = match (value, data_type) {
+        (Value::Boolean(value), _) => AnyValue::Boolean(*value),
+        (Value::Integer(value), DataType::Integer) => AnyValue::Int32(*value as i32),
+        (Value::Integer(value), _) => AnyValue::Int64(*value),
+        (Value::Double(value), _) => AnyValue::Float64(*value),
+        (Value::Decimal(value, scale), DataType::Decimal { precision, .. }) => {
+            AnyValue::Decimal(*value, usize::from(*precision), usize::from(*scale))
+        }
+        (Value::Text(value), _) => AnyValue::StringOwned(value.as_ref().into()),
+        (Value::Date(value), _) => AnyValue::Date(*value),
+        (Value::Timestamp(value), _) => AnyValue::Datetime(*value, TimeUnit::Microseconds, None),
+        (Value::Null | Value::TopK(_) | Value::Decimal(..), _) => AnyValue::Null,
+    };
+    Expr::Literal(LiteralValue::Scalar(Scalar::new(data_type.polars(), any)))
+}
+
+/// Window starts to bucket starts, by the same rule as cells are.
+fn cut(starts: &Column, buckets: Buckets) -> PolarsResult<Column> {
+    let starts = starts.as_materialized_series();
+    let micros = starts.cast(&PolarsType::Int64)?;
+    let micros = micros.i64()?.apply_values(|start| buckets.start(start));
+    Ok(micros.with_name(starts.name().clone()).into_series().cast(&DataType::Timestamp.polars())?.into_column())
+}
+
+fn same_type(_: &polars::prelude::Schema, field: &Field) -> PolarsResult<Field> {
+    Ok(field.clone())
+}
+
+fn rows(groups: &DataFrame, plan: &Plan, measures: &[usize]) -> PolarsResult<Vec<Row>> {
+    let starts = match plan.buckets {
+        Buckets::All => None,
+        _ => Some(groups.column(WINDOW_START)?.cast(&PolarsType::Int64)?),
+    };
+    let column = |column: plan::Column| Ok::<_, PolarsError>((groups.column(plan.name(column))?, plan.data_type(column)));
+    let dimensions = (0..plan.dimensions.len()).map(|index| column(plan::Column::Dimension(index)));
+    let dimensions = dimensions.collect::<PolarsResult<Vec<_>>>()?;
+    let measures = measures.iter().map(|index| column(plan::Column::Measure(*index))).collect::<PolarsResult<Vec<_>>>()?;
+    let values = |columns: &[(&Column, &DataType)], row| {
+        columns.iter().map(|(column, data_type)| Ok(value(column.get(row)?, data_type))).collect::<PolarsResult<Vec<_>>>()
+    };
+    let row = |row: usize| {
+        let bucket = match &starts {
+            Some(starts) => starts.i64()?.get(row).unwrap_or_default(),
+            None => 0,
+        };
+        Ok(Row { bucket, dimensions: values(&dimensions, row)?, measures: values(&measures, row)? })
+    };
+    (0..groups.height()).map(row).collect()
+}
+
+fn value(any: AnyValue<'_>, data_type: &DataType) -> Value {
+    match (any, data_type) {
+        (AnyValue::Boolean(value), _) => Value::Boolean(value),
+        (AnyValue::String(value), _) => Value::Text(value.into()),
+        (AnyValue::StringOwned(value), _) => Value::Text(value.as_str().into()),
+        (AnyValue::Float64(value), _) => Value::Double(value),
+        (AnyValue::Decimal(value, _, scale), _) => Value::Decimal(value, scale as u8),
+        (AnyValue::Date(value), _) => Value::Date(value),
+        (AnyValue::Datetime(value, ..), _) => Value::Timestamp(value),
+        (AnyValue::List(items), DataType::TopK(item)) => {
+            let Ok(pairs) = items.struct_() else { return Value::Null };
+            let (values, counts) = match pairs.fields_as_series().as_slice() {
+                [values, counts] => (values.clone(), counts.clone()),
+                _ => return Value::Null,
+            };
+            let pair = |row| {
+                let count = counts.get(row).ok().and_then(|count| count.extract::<u64>()).unwrap_or_default();
+                (values.get(row).map_or(Value::Null, |any| value(any, item)), count)
+            };
+            Value::TopK((0..items.len()).map(pair).collect())
+        }
+        (any, _) => any.extract::<i64>().map_or(Value::Null, Value::Integer),
+    }
+}

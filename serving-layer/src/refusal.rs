@@ -1,0 +1,75 @@
+//! Why a question has no answer, in words for the one who asked.
+
+use std::time::Duration;
+
+use watershed_schemas::problem::nearest;
+
+/// What kind of refusal it is: decides the HTTP status and what to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The question itself is wrong.
+    WrongQuestion,
+    /// A name that the project or the store does not have.
+    UnknownName,
+    MethodNotAllowed,
+    /// The caller took too long to send the question.
+    TooSlow,
+    /// The question, or its answer, is larger than this server gives.
+    TooLarge,
+    /// The question is right but what it requires cannot be met now.
+    Unmet,
+    /// Not ready, or a part that is needed is away: ask again.
+    NotReady,
+    /// A stored file is damaged, or a defect here.
+    Failed,
+}
+
+/// A refused question.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Refusal {
+    pub reason: Reason,
+    pub detail: String,
+    pub place: Option<Place>,
+    pub did_you_mean: Option<String>,
+    pub retry_after: Option<Duration>,
+}
+
+/// Where in a question the mistake lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In JSON text, counted from 1.
+    Text { line: usize, column: usize },
+    /// A key of the question, and the text in it that is wrong; a body's line and column follow from these.
+    Key { key: String, text: Option<String> },
+}
+
+impl Refusal {
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Refusal { reason, detail: detail.into(), place: None, did_you_mean: None, retry_after: None }
+    }
+
+    pub fn wrong(key: &str, detail: impl Into<String>) -> Self {
+        let place = Some(Place::Key { key: key.to_string(), text: None });
+        Refusal { place, ..Refusal::new(Reason::WrongQuestion, detail) }
+    }
+
+    /// A wrong question, because of `text` at `key`.
+    pub fn wrong_at(key: &str, text: &str, detail: impl Into<String>) -> Self {
+        let place = Some(Place::Key { key: key.to_string(), text: Some(text.to_string()) });
+        Refusal { place, ..Refusal::new(Reason::WrongQuestion, detail) }
+    }
+
+    pub fn unknown_name<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        let did_you_mean = nearest(name, known);
+        Refusal { did_you_mean, ..Refusal::new(Reason::UnknownName, format!("unknown {what} \"{name}\"")) }
+    }
+
+    pub fn at(self, key: &str, text: &str) -> Self {
+        Refusal { place: Some(Place::Key { key: key.to_string(), text: Some(text.to_string()) }), ..self }
+    }
+
+    pub fn not_ready(detail: impl Into<String>) -> Self {
+        Refusal { retry_after: Some(Duration::from_secs(1)), ..Refusal::new(Reason::NotReady, detail) }
+    }
+}

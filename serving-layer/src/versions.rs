@@ -1,0 +1,110 @@
+//! Published versions, held ready for reading and swapped whole.
+//!
+//! A question sees one version from beginning to end. A newer one takes its place when all its files
+//! are loaded and verified and the speed layer's epoch of its watershed is ready; a damaged file
+//! keeps the older version in service.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use watershed_schemas::manifest::{Manifest, StoredFile, Version};
+use watershed_schemas::view::View;
+use watershed_store::{Store, StoreError};
+
+use crate::cells::{Cells, CellsError};
+
+mod refresh;
+
+pub use refresh::{Readiness, Streams, StreamState};
+
+/// A version whose views are in memory.
+#[derive(Debug)]
+pub struct Loaded {
+    pub manifest: Manifest,
+    /// Views that this version holds in the project's own definition.
+    pub views: BTreeMap<String, Arc<LoadedView>>,
+}
+
+/// A view as of a version.
+#[derive(Debug)]
+pub struct LoadedView {
+    pub view: Arc<View>,
+    pub files: Vec<LoadedFile>,
+}
+
+#[derive(Clone, Debug)]
+pub struct LoadedFile {
+    pub cells: Arc<Cells>,
+    file: StoredFile,
+}
+
+/// Why a version could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{path} is not a view file that this build can read: {source}")]
+    Cells { path: String, source: CellsError },
+    #[error("loading was interrupted: {reason}")]
+    Interrupted { reason: String },
+}
+
+impl Loaded {
+    /// Reads what `before` does not hold already; files are compared by path and hash.
+    pub async fn read(
+        store: &Store,
+        manifest: Manifest,
+        views: &[Arc<View>],
+        before: Option<&Loaded>,
+    ) -> Result<Loaded, LoadError> {
+        let mut loaded = BTreeMap::new();
+        for view in views {
+            let Some(stored) = manifest.views.get(&view.name).filter(|stored| stored.hash == view.hash) else {
+                continue;
+            };
+            let before = before.and_then(|before| before.views.get(&view.name));
+            let known: HashMap<(&str, &str), &LoadedFile> = (before.iter())
+                .flat_map(|before| &before.files)
+                .map(|known| ((known.file.path.as_str(), known.file.sha256.as_str()), known))
+                .collect();
+            let mut files = Vec::with_capacity(stored.files.len());
+            for file in &stored.files {
+                let file = &file.file;
+                let cells = match known.get(&(file.path.as_str(), file.sha256.as_str())) {
+                    Some(known) => known.cells.clone(),
+                    None => read_cells(store, view, file).await?,
+                };
+                files.push(LoadedFile { cells, file: file.clone() });
+            }
+            loaded.insert(view.name.clone(), Arc::new(LoadedView { view: view.clone(), files }));
+        }
+        Ok(Loaded { manifest, views: loaded })
+    }
+
+    pub fn version(&self) -> Version {
+        self.manifest.version
+    }
+}
+
+async fn read_cells(store: &Store, view: &Arc<View>, file: &StoredFile) -> Result<Arc<Cells>, LoadError> {
+    let bytes = store.read(file).await?;
+    let view = view.clone();
+    let cells = tokio::task::spawn_blocking(move || Cells::read(&view, bytes)).await;
+    let cells = cells.map_err(|error| LoadError::Interrupted { reason: error.to_string() })?;
+    cells.map(Arc::new).map_err(|source| LoadError::Cells { path: file.path.clone(), source })
+}
+
+impl LoadedView {
+    /// A view that no version holds yet.
+    pub fn empty(view: Arc<View>) -> Self {
+        LoadedView { view, files: Vec::new() }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.files.iter().map(|file| file.cells.table.cells()).sum()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.files.iter().map(|file| file.cells.bytes()).sum()
+    }
+}

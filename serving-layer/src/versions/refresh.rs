@@ -1,0 +1,337 @@
+//! The loop that finds, loads and swaps in newer versions.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use watershed_schemas::live::{LiveError, LiveSource, LiveStatus};
+use watershed_schemas::log::Log;
+use watershed_schemas::manifest::{Manifest, Version};
+use watershed_schemas::offsets::Offsets;
+use watershed_schemas::project::Project;
+use watershed_schemas::stream::Stream;
+use watershed_schemas::view::View;
+use watershed_store::{Store, StoreError};
+
+use super::{LoadError, Loaded};
+
+/// How often a newer version is looked for.
+const EVERY: Duration = Duration::from_millis(200);
+/// How often the newest version is asked for in full, so that retention cannot outrun the probing.
+const FULL_EVERY: Duration = Duration::from_secs(5);
+/// How long a version that could not be loaded is left alone.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How often the log is asked for its ends while no speed layer reports them.
+const ENDS_EVERY: Duration = Duration::from_secs(1);
+
+/// Every stream's state, kept fresh by [`Streams::run`].
+pub struct Streams {
+    pub project: Arc<Project>,
+    pub store: Store,
+    live: Arc<dyn LiveSource>,
+    ends: Option<Arc<dyn Log>>,
+    streams: BTreeMap<String, StreamState>,
+    wake: Notify,
+}
+
+/// What is known of one stream.
+pub struct StreamState {
+    pub stream: Arc<Stream>,
+    pub views: Vec<Arc<View>>,
+    seen: RwLock<Seen>,
+    /// The last retained version that was asked for by number.
+    retained: tokio::sync::Mutex<Option<Arc<Loaded>>>,
+}
+
+#[derive(Clone, Default)]
+struct Seen {
+    /// What questions are answered from.
+    current: Option<Arc<Loaded>>,
+    /// A newer version, loaded, whose epoch is not ready.
+    next: Option<Arc<Loaded>>,
+    readiness: Readiness,
+    nodes: Vec<LiveStatus>,
+    end: Offsets,
+    ends_asked: Option<Instant>,
+    fully_probed: Option<Instant>,
+    failed: Option<(Version, Instant)>,
+    trouble: Option<String>,
+    live_trouble: Option<String>,
+}
+
+/// Whether a stream's answers are worth asking for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Readiness {
+    /// The store has not been read yet.
+    #[default]
+    Unknown,
+    /// The newest version is loaded, the speed layer still opens its epoch.
+    Opening,
+    /// The speed layer folds.
+    Live,
+    /// There is no speed layer: answers come from batch alone.
+    BatchOnly,
+}
+
+/// How the speed layer stands to a watershed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Epoch {
+    Ready,
+    Opening,
+    Away,
+}
+
+impl Epoch {
+    /// Ready when every node that holds partitions has the epoch; `None` asks for any epoch.
+    pub fn of(nodes: &Result<Vec<LiveStatus>, LiveError>, watershed: Option<&Offsets>) -> Epoch {
+        let nodes = match nodes {
+            Ok(nodes) if nodes.is_empty() => return Epoch::Away,
+            Ok(nodes) => nodes,
+            Err(LiveError::NotReady { .. }) => return Epoch::Opening,
+            Err(LiveError::Unavailable { .. } | LiveError::UnknownView { .. }) => return Epoch::Away,
+        };
+        let has = |node: &LiveStatus| match watershed {
+            Some(watershed) => node.epochs.contains(watershed),
+            None => !node.epochs.is_empty(),
+        };
+        let mut holders = nodes.iter().filter(|node| !node.live.is_empty()).peekable();
+        if holders.peek().is_some() && holders.all(has) { Epoch::Ready } else { Epoch::Opening }
+    }
+}
+
+impl Streams {
+    pub fn new(
+        project: Arc<Project>,
+        store: Store,
+        live: Arc<dyn LiveSource>,
+        ends: Option<Arc<dyn Log>>,
+    ) -> Self {
+        let state = |stream: &Arc<Stream>| StreamState {
+            stream: stream.clone(),
+            views: project.views_of(&stream.name),
+            seen: RwLock::default(),
+            retained: tokio::sync::Mutex::default(),
+        };
+        let streams = project.streams.iter().map(|stream| (stream.name.clone(), state(stream))).collect();
+        Streams { project, store, live, ends, streams, wake: Notify::new() }
+    }
+
+    pub fn get(&self, stream: &str) -> Option<&StreamState> {
+        self.streams.get(stream)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &StreamState> {
+        self.streams.values()
+    }
+
+    pub fn live(&self) -> &Arc<dyn LiveSource> {
+        &self.live
+    }
+
+    /// Looks for newer versions now instead of at the next turn.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Keeps every stream fresh until `stop`.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            self.refresh().await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(EVERY) => {}
+            }
+        }
+    }
+
+    /// One turn over all streams.
+    pub async fn refresh(&self) {
+        futures::future::join_all(self.streams.values().map(|state| self.refresh_stream(state))).await;
+    }
+
+    async fn refresh_stream(&self, state: &StreamState) {
+        let name = state.stream.name.as_str();
+        let trouble = match self.load_newer(state).await {
+            Ok(()) => None,
+            Err(error) => {
+                if state.trouble().is_none_or(|known| known != error.to_string()) {
+                    tracing::error!(stream = name, %error, "newer version not loaded, the older one stays in service");
+                }
+                Some(error.to_string())
+            }
+        };
+        let nodes = self.live.status(name).await;
+        let away_end = self.end_of_log(state, &nodes).await;
+        let mut seen = state.seen.write().expect("no thread panics while it holds this lock");
+        if let Some((end, asked)) = away_end {
+            seen.ends_asked = Some(asked);
+            seen.end = end.unwrap_or_else(|| std::mem::take(&mut seen.end));
+        }
+        seen.settle(name, nodes, trouble);
+    }
+
+    async fn load_newer(&self, state: &StreamState) -> Result<(), LoadError> {
+        let seen = state.snapshot();
+        let held = seen.next.as_ref().or(seen.current.as_ref());
+        let known = held.map(|held| held.version());
+        let full = seen.fully_probed.is_none_or(|probed| probed.elapsed() >= FULL_EVERY);
+        let Some(manifest) = self.newer(&state.stream.name, known, full).await? else {
+            if full {
+                state.write(|seen| seen.fully_probed = Some(Instant::now()));
+            }
+            return Ok(());
+        };
+        let version = manifest.version;
+        if let Some((failed, when)) = seen.failed
+            && failed == version
+            && when.elapsed() < RETRY_AFTER
+        {
+            return seen.trouble.map_or(Ok(()), |reason| Err(LoadError::Interrupted { reason }));
+        }
+        match Loaded::read(&self.store, manifest, &state.views, held.map(Arc::as_ref)).await {
+            Ok(loaded) => {
+                state.write(|seen| (seen.next, seen.failed) = (Some(Arc::new(loaded)), None));
+                Ok(())
+            }
+            Err(error) => {
+                state.write(|seen| seen.failed = Some((version, Instant::now())));
+                Err(error)
+            }
+        }
+    }
+
+    /// The newest manifest, if it is newer than what is known.
+    async fn newer(&self, stream: &str, known: Option<Version>, full: bool) -> Result<Option<Manifest>, StoreError> {
+        if let (Some(known), false) = (known, full)
+            && self.store.manifest(stream, known.next()).await?.is_none()
+        {
+            return Ok(None);
+        }
+        let newest = self.store.newest(stream, known).await?;
+        Ok(newest.filter(|newest| known.is_none_or(|known| newest.version > known)))
+    }
+
+    /// The log's own word on its end, where no speed layer gives one.
+    async fn end_of_log(
+        &self,
+        state: &StreamState,
+        nodes: &Result<Vec<LiveStatus>, LiveError>,
+    ) -> Option<(Option<Offsets>, Instant)> {
+        let log = self.ends.clone()?;
+        let asked = state.snapshot().ends_asked;
+        if Epoch::of(nodes, None) == Epoch::Ready || asked.is_some_and(|asked| asked.elapsed() < ENDS_EVERY) {
+            return None;
+        }
+        let topic = state.stream.topic.clone();
+        let bounds = tokio::task::spawn_blocking(move || log.bounds(&topic)).await.ok()?;
+        let end = bounds.ok().map(|bounds| {
+            bounds.into_iter().map(|(partition, range)| (partition, range.until)).collect::<Offsets>()
+        });
+        Some((end, Instant::now()))
+    }
+}
+
+impl Seen {
+    /// Decides which version is in service, from what the speed layer says.
+    fn settle(&mut self, stream: &str, nodes: Result<Vec<LiveStatus>, LiveError>, trouble: Option<String>) {
+        if let Some(next) = self.next.take() {
+            let epoch = Epoch::of(&nodes, Some(&next.manifest.watershed));
+            // Before the first version is in service there is nothing better to answer from.
+            if epoch == Epoch::Opening && self.current.is_some() {
+                self.next = Some(next);
+            } else {
+                tracing::info!(stream, version = next.version().0, watershed = %next.manifest.watershed, "version in service");
+                self.current = Some(next);
+            }
+        }
+        let read = trouble.is_none() || self.current.is_some();
+        let watershed = self.current.as_ref().map(|current| &current.manifest.watershed);
+        self.readiness = match Epoch::of(&nodes, watershed) {
+            _ if !read => Readiness::Unknown,
+            Epoch::Ready => Readiness::Live,
+            Epoch::Opening => Readiness::Opening,
+            Epoch::Away => Readiness::BatchOnly,
+        };
+        self.trouble = trouble;
+        match nodes {
+            Ok(nodes) => {
+                let end = nodes.iter().fold(Offsets::new(), |end, node| end.furthest(&node.end));
+                if !end.is_empty() {
+                    self.end = end;
+                }
+                self.live_trouble = nodes.iter().find_map(|node| node.trouble.clone());
+                self.nodes = nodes;
+            }
+            Err(error) => {
+                self.live_trouble = Some(error.to_string());
+                self.nodes.clear();
+            }
+        }
+    }
+}
+
+impl StreamState {
+    /// What questions are answered from.
+    pub fn current(&self) -> Option<Arc<Loaded>> {
+        self.read(|seen| seen.current.clone())
+    }
+
+    /// The newest version that is loaded, in service or not.
+    pub fn newest(&self) -> Option<Arc<Loaded>> {
+        self.read(|seen| seen.next.clone().or_else(|| seen.current.clone()))
+    }
+
+    pub fn readiness(&self) -> Readiness {
+        self.read(|seen| seen.readiness)
+    }
+
+    pub fn nodes(&self) -> Vec<LiveStatus> {
+        self.read(|seen| seen.nodes.clone())
+    }
+
+    /// The log's end as last heard.
+    pub fn end(&self) -> Offsets {
+        self.read(|seen| seen.end.clone())
+    }
+
+    /// What keeps a newer version from being loaded, if anything.
+    pub fn trouble(&self) -> Option<String> {
+        self.read(|seen| seen.trouble.clone())
+    }
+
+    pub fn live_trouble(&self) -> Option<String> {
+        self.read(|seen| seen.live_trouble.clone())
+    }
+
+    /// A retained version by number; `None` if there is none.
+    pub async fn retained(&self, store: &Store, version: Version) -> Result<Option<Arc<Loaded>>, LoadError> {
+        let current = self.current();
+        if let Some(current) = current.as_ref().filter(|current| current.version() == version) {
+            return Ok(Some(current.clone()));
+        }
+        let mut last = self.retained.lock().await;
+        if let Some(last) = last.as_ref().filter(|last| last.version() == version) {
+            return Ok(Some(last.clone()));
+        }
+        let Some(manifest) = store.manifest(&self.stream.name, version).await? else { return Ok(None) };
+        let before = last.as_deref().or(current.as_deref());
+        let loaded = Arc::new(Loaded::read(store, manifest, &self.views, before).await?);
+        *last = Some(loaded.clone());
+        Ok(Some(loaded))
+    }
+
+    fn snapshot(&self) -> Seen {
+        self.read(Seen::clone)
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
+        look(&self.seen.read().expect("no thread panics while it holds this lock"))
+    }
+
+    fn write(&self, change: impl FnOnce(&mut Seen)) {
+        change(&mut self.seen.write().expect("no thread panics while it holds this lock"));
+    }
+}
