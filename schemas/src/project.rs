@@ -1,6 +1,7 @@
 //! A project: its streams and views, read from SQL text.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::problem::Problem;
 use crate::stream::Stream;
@@ -14,6 +15,19 @@ pub struct SourceFile {
     pub text: String,
 }
 
+/// What definitions leave open: an installation's settings decide it.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// For streams without `max_future`.
+    pub max_future: Duration,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Defaults { max_future: Duration::from_secs(24 * 60 * 60) }
+    }
+}
+
 /// Everything that a project defines.
 #[derive(Clone, Debug, Default)]
 pub struct Project {
@@ -24,7 +38,16 @@ pub struct Project {
 impl Project {
     /// Reads all streams, then all views; on mistakes gives every one of them, in file order.
     pub fn parse(schemas: &[SourceFile], jobs: &[SourceFile]) -> Result<Project, Vec<Problem>> {
-        crate::sql::parse(schemas, jobs)
+        Project::parse_with(schemas, jobs, &Defaults::default())
+    }
+
+    /// [`Project::parse`] with an installation's own defaults.
+    pub fn parse_with(
+        schemas: &[SourceFile],
+        jobs: &[SourceFile],
+        defaults: &Defaults,
+    ) -> Result<Project, Vec<Problem>> {
+        crate::sql::parse(schemas, jobs, defaults)
     }
 
     pub fn stream(&self, name: &str) -> Option<&Arc<Stream>> {

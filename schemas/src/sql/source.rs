@@ -1,0 +1,105 @@
+//! A file to its statements. One that cannot be parsed is reported and skipped; the next begins after its `;`.
+
+use sqlparser::ast::Statement;
+use sqlparser::dialect::DuckDbDialect;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
+
+use super::Report;
+use crate::project::SourceFile;
+
+pub(super) struct Written {
+    pub statement: Statement,
+    /// As in the file, from its first word to its last.
+    pub text: String,
+    pub start: Location,
+}
+
+pub(super) fn statements(file: &SourceFile, report: &mut Report<'_>) -> Vec<Written> {
+    let tokens = match Tokenizer::new(&DuckDbDialect {}, &file.text).tokenize_with_location() {
+        Ok(tokens) => tokens,
+        Err(error) => {
+            report.at(error.location, lower_first(&error.message));
+            return Vec::new();
+        }
+    };
+    let mut written = Vec::new();
+    for tokens in tokens.split(|token| token.token == Token::SemiColon) {
+        let mut words =
+            tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF));
+        let Some(first) = words.next() else { continue };
+        let last = words.next_back().unwrap_or(first);
+        let (start, end) = (first.span.start, last.span.end);
+        match statement(tokens.to_vec()) {
+            Ok(statement) => {
+                let text = slice(&file.text, Span::new(start, end));
+                written.push(Written { statement, text, start });
+            }
+            Err(error) => {
+                report.unread.extend(named(tokens));
+                let (message, place) = explained(&error);
+                report.at(place.unwrap_or(end), message);
+            }
+        }
+    }
+    written
+}
+
+fn statement(tokens: Vec<TokenWithSpan>) -> Result<Statement, ParserError> {
+    let dialect = DuckDbDialect {};
+    let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
+    let statement = parser.parse_statement()?;
+    match parser.peek_token() {
+        TokenWithSpan { token: Token::EOF, .. } => Ok(statement),
+        found => parser.expected("end of statement", found),
+    }
+}
+
+/// The name after TABLE or VIEW in a statement that could not be parsed.
+fn named(tokens: &[TokenWithSpan]) -> Option<String> {
+    let words = tokens.iter().filter_map(|token| match &token.token {
+        Token::Word(word) => Some(word.value.clone()),
+        _ => None,
+    });
+    words.skip_while(|word| !word.eq_ignore_ascii_case("table")).nth(1)
+}
+
+/// `Expected: FROM, found: WHERE at Line: 3, Column: 1` as a sentence and a place.
+fn explained(error: &ParserError) -> (String, Option<Location>) {
+    let text = match error {
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.as_str(),
+        ParserError::RecursionLimitExceeded => "the statement is nested too deeply",
+    };
+    let (text, place) = match text.rsplit_once(" at Line: ") {
+        Some((text, numbers)) => (text, place(numbers)),
+        None => (text, None),
+    };
+    let message = match text.strip_prefix("Expected: ").and_then(|text| text.rsplit_once(", found: ")) {
+        Some((expected, "EOF")) => format!("found the end of the statement, expected {expected}"),
+        Some((expected, found)) => format!("found {found}, expected {expected}"),
+        None => lower_first(text),
+    };
+    (message, place)
+}
+
+fn place(numbers: &str) -> Option<Location> {
+    let (line, column) = numbers.split_once(", Column: ")?;
+    Some(Location { line: line.trim().parse().ok()?, column: column.trim().parse().ok()? })
+}
+
+fn lower_first(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+/// The text between two places; columns count characters.
+fn slice(text: &str, span: Span) -> String {
+    let offset = |place: Location| {
+        let lines = text.split_inclusive('\n');
+        let before: usize = lines.clone().take(place.line as usize - 1).map(str::len).sum();
+        let line = lines.clone().nth(place.line as usize - 1).unwrap_or("");
+        let within = line.char_indices().nth(place.column as usize - 1).map_or(line.len(), |(at, _)| at);
+        before + within
+    };
+    text[offset(span.start)..offset(span.end)].to_string()
+}
