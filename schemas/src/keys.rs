@@ -1,56 +1,206 @@
 //! Cells' keys: (window start, dimension values) to a dense row number.
+//!
+//! Values are held once per dimension, in a dictionary; a key is a window and one code per
+//! dimension, so that filtering and regrouping compare small integers. Rows count up from 0 in the
+//! order of first sight and never move.
+//!
+//! To answer a question, filter codes by a mask over [`Keys::dictionary`], pick rows by
+//! [`Keys::windows`] and [`Keys::row_codes`], and bring them to a coarser key with [`Keys::regroup`];
+//! the rows it gives are what [`States::merge`](crate::measure::States::merge) takes.
 
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::columns::Part;
+use crate::dictionary::Dictionary;
 use crate::types::DataType;
 use crate::value::Value;
 
-/// A growing set of keys. Dimension values are held once per dictionary, keys as codes.
+/// A growing set of keys.
 #[derive(Clone, Debug)]
-pub struct Keys {}
+pub struct Keys {
+    dictionaries: Vec<Dictionary>,
+    windows: Vec<i64>,
+    /// Row by row, one code per dimension.
+    codes: Vec<u32>,
+    table: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
 
 impl Keys {
-    pub fn new(_dimensions: Vec<DataType>) -> Self {
-        todo!()
+    pub fn new(dimensions: Vec<DataType>) -> Self {
+        Keys {
+            dictionaries: dimensions.into_iter().map(Dictionary::new).collect(),
+            windows: Vec::new(),
+            codes: Vec::new(),
+            table: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+        }
     }
 
     pub fn len(&self) -> usize {
-        todo!()
+        self.windows.len()
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Window starts in microseconds, by row.
-    pub fn windows(&self) -> &[i64] {
-        todo!()
+    /// The number of dimensions.
+    pub fn dimensions(&self) -> usize {
+        self.dictionaries.len()
     }
 
-    /// The codes of one dimension, by row: indices into [`Keys::dictionary`]. (Shape to be decided: a slice or an accessor.)
-    pub fn code(&self, _row: u32, _dimension: usize) -> u32 {
-        todo!()
+    /// Window starts in microseconds, by row.
+    pub fn windows(&self) -> &[i64] {
+        &self.windows
+    }
+
+    /// A row's codes, one per dimension: indices into [`Keys::dictionary`].
+    pub fn row_codes(&self, row: u32) -> &[u32] {
+        let width = self.dictionaries.len();
+        let start = row as usize * width;
+        &self.codes[start..start + width]
+    }
+
+    pub fn code(&self, row: u32, dimension: usize) -> u32 {
+        self.row_codes(row)[dimension]
+    }
+
+    /// The codes of one dimension, by row.
+    pub fn codes(&self, dimension: usize) -> impl ExactSizeIterator<Item = u32> + '_ {
+        (0..self.len() as u32).map(move |row| self.code(row, dimension))
     }
 
     /// The distinct values of a dimension, by code (NULL is a value of its own).
-    pub fn dictionary(&self, _dimension: usize) -> &[Value] {
-        todo!()
+    pub fn dictionary(&self, dimension: usize) -> &[Value] {
+        self.dictionaries[dimension].values()
+    }
+
+    pub fn data_type(&self, dimension: usize) -> &DataType {
+        &self.dictionaries[dimension].data_type
+    }
+
+    /// A row's value of a dimension.
+    pub fn value(&self, row: u32, dimension: usize) -> &Value {
+        &self.dictionary(dimension)[self.code(row, dimension) as usize]
     }
 
     /// The code of a value in a dimension's dictionary, added if new.
-    pub fn encode(&mut self, _dimension: usize, _value: &Value) -> u32 {
-        todo!()
+    pub fn encode(&mut self, dimension: usize, value: &Value) -> u32 {
+        self.dictionaries[dimension].encode(Part::of(value))
+    }
+
+    /// The code of a value, if any key ever had it.
+    pub fn find_code(&self, dimension: usize, value: &Value) -> Option<u32> {
+        self.dictionaries[dimension].find(Part::of(value))
+    }
+
+    pub(crate) fn dictionary_mut(&mut self, dimension: usize) -> &mut Dictionary {
+        &mut self.dictionaries[dimension]
     }
 
     /// The row of a key, added if new. `codes` has one code per dimension.
-    pub fn row(&mut self, _window: i64, _codes: &[u32]) -> u32 {
-        todo!()
+    pub fn row(&mut self, window: i64, codes: &[u32]) -> u32 {
+        let Keys { dictionaries, windows, codes: held, table, hasher } = self;
+        let width = dictionaries.len();
+        let codes = &codes[..width];
+        let codes_of = |row: u32| &held[row as usize * width..][..width];
+        let entry = table.entry(
+            hash(hasher, window, codes),
+            |row| windows[*row as usize] == window && codes_of(*row) == codes,
+            |row| hash(hasher, windows[*row as usize], codes_of(*row)),
+        );
+        match entry {
+            Entry::Occupied(found) => *found.get(),
+            Entry::Vacant(free) => {
+                let row = windows.len() as u32;
+                free.insert(row);
+                windows.push(window);
+                held.extend_from_slice(codes);
+                row
+            }
+        }
+    }
+
+    /// The row of a key, if it is held.
+    pub fn find(&self, window: i64, codes: &[u32]) -> Option<u32> {
+        let hash = hash(&self.hasher, window, codes);
+        let same = |row: &u32| self.windows[*row as usize] == window && self.row_codes(*row) == codes;
+        self.table.find(hash, same).copied()
+    }
+
+    /// Brings `rows` of `other` to keys of these: dimension `i` here is dimension `dimensions[i]` there,
+    /// and a window there falls into `window(start)` here. Gives the row here of each, added if new.
+    pub fn regroup(
+        &mut self,
+        other: &Keys,
+        rows: &[u32],
+        dimensions: &[usize],
+        mut window: impl FnMut(i64) -> i64,
+    ) -> Vec<u32> {
+        const UNSEEN: u32 = u32::MAX;
+        let mut translated: Vec<Vec<u32>> =
+            dimensions.iter().map(|dimension| vec![UNSEEN; other.dictionary(*dimension).len()]).collect();
+        let mut codes = vec![0; dimensions.len()];
+        let mut last = None;
+        let mut into = Vec::with_capacity(rows.len());
+        for row in rows {
+            let theirs = other.row_codes(*row);
+            for (index, dimension) in dimensions.iter().enumerate() {
+                let code = theirs[*dimension];
+                let seen = &mut translated[index][code as usize];
+                if *seen == UNSEEN {
+                    *seen = self.encode(index, &other.dictionary(*dimension)[code as usize]);
+                }
+                codes[index] = *seen;
+            }
+            let start = other.windows[*row as usize];
+            let bucket = match last {
+                Some((from, bucket)) if from == start => bucket,
+                _ => window(start),
+            };
+            last = Some((start, bucket));
+            into.push(self.row(bucket, &codes));
+        }
+        into
+    }
+
+    /// The row here of each row of `other`, which has the same dimensions; added if new.
+    pub fn absorb(&mut self, other: &Keys) -> Vec<u32> {
+        let rows: Vec<u32> = (0..other.len() as u32).collect();
+        let dimensions: Vec<usize> = (0..other.dimensions()).collect();
+        self.regroup(other, &rows, &dimensions, |start| start)
     }
 
     /// Rows in the order of (window, dimension values); NULL comes last.
     pub fn sorted_rows(&self) -> Vec<u32> {
-        todo!()
+        let ranks: Vec<Vec<u32>> = self.dictionaries.iter().map(Dictionary::ranks).collect();
+        let places = |row: u32| {
+            let codes = self.row_codes(row).iter().zip(&ranks);
+            codes.map(|(code, ranks)| ranks[*code as usize])
+        };
+        let mut rows: Vec<u32> = (0..self.len() as u32).collect();
+        rows.sort_unstable_by(|a, b| {
+            let windows = self.windows[*a as usize].cmp(&self.windows[*b as usize]);
+            windows.then_with(|| places(*a).cmp(places(*b)))
+        });
+        rows
     }
 
     pub fn bytes(&self) -> usize {
-        todo!()
+        let keys = self.windows.capacity() * 8 + self.codes.capacity() * 4 + self.table.capacity() * 5;
+        keys + self.dictionaries.iter().map(Dictionary::bytes).sum::<usize>()
     }
+}
+
+fn hash(hasher: &DefaultHashBuilder, window: i64, codes: &[u32]) -> u64 {
+    let mut state = hasher.build_hasher();
+    window.hash(&mut state);
+    for code in codes {
+        code.hash(&mut state);
+    }
+    state.finish()
 }

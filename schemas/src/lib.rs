@@ -3,7 +3,10 @@
 //! Everything here is plain code over values: no Kafka, no HTTP, no disk, no clock. The three
 //! layers meet only in this crate, so a view, a window, an offset or a state has one definition.
 
+pub mod columns;
 pub mod decode;
+mod dictionary;
+mod evaluate;
 pub mod exact;
 pub mod expr;
 pub mod invariants;
@@ -16,6 +19,7 @@ pub mod measure;
 pub mod offsets;
 pub mod problem;
 pub mod project;
+pub mod schedule;
 pub mod sql;
 pub mod states;
 pub mod stream;

@@ -1,5 +1,7 @@
 //! One value of a [`DataType`](crate::types::DataType), for keys, states and answers.
 
+use std::cmp::Ordering;
+use std::fmt;
 use std::sync::Arc;
 
 /// A SQL value. Hot paths work on columns; a `Value` is for what is looked at one by one.
@@ -24,5 +26,50 @@ pub enum Value {
 impl Value {
     pub fn is_null(&self) -> bool {
         matches!(self, Value::Null)
+    }
+
+    /// The order of values of one type as SQL has it: NULL last, NaN above every other number.
+    pub fn order(&self, other: &Value) -> Ordering {
+        use Value::*;
+        match (self, other) {
+            (Null, Null) => Ordering::Equal,
+            (Null, _) => Ordering::Greater,
+            (_, Null) => Ordering::Less,
+            (Boolean(left), Boolean(right)) => left.cmp(right),
+            (Integer(left), Integer(right)) | (Timestamp(left), Timestamp(right)) => left.cmp(right),
+            (Double(left), Double(right)) => order_doubles(*left, *right),
+            (Decimal(left, _), Decimal(right, _)) => left.cmp(right),
+            (Text(left), Text(right)) => left.cmp(right),
+            (Date(left), Date(right)) => left.cmp(right),
+            (TopK(left), TopK(right)) => {
+                let pairs = left.iter().zip(right);
+                let orders = pairs.map(|((a, m), (b, n))| a.order(b).then(m.cmp(n)));
+                let first = orders.into_iter().find(|order| order.is_ne());
+                first.unwrap_or(left.len().cmp(&right.len()))
+            }
+            // A column has one type; what is never compared is equal.
+            _ => Ordering::Equal,
+        }
+    }
+}
+
+/// The order of doubles: `-0.0` equals `0.0`, NaN equals NaN and lies above every other number.
+pub fn order_doubles(left: f64, right: f64) -> Ordering {
+    left.partial_cmp(&right).unwrap_or_else(|| left.is_nan().cmp(&right.is_nan()))
+}
+
+/// A decimal written with all digits of its scale: `(-1205, 2)` is `-12.05`.
+pub struct DecimalText(pub i128, pub u8);
+
+impl fmt::Display for DecimalText {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DecimalText(unscaled, scale) = *self;
+        if scale == 0 {
+            return write!(out, "{unscaled}");
+        }
+        let sign = if unscaled < 0 { "-" } else { "" };
+        let one = 10u128.pow(u32::from(scale));
+        let magnitude = unscaled.unsigned_abs();
+        write!(out, "{sign}{}.{:0width$}", magnitude / one, magnitude % one, width = usize::from(scale))
     }
 }

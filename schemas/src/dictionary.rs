@@ -1,0 +1,120 @@
+//! The distinct values of one dimension, each with a code.
+//!
+//! Codes count up from 0 in the order of first sight. Looking a value up allocates nothing; only a
+//! value that is new is copied. `-0.0` is `0.0`, and all NaN are one value.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::columns::Part;
+use crate::types::DataType;
+use crate::value::Value;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Dictionary {
+    pub(crate) data_type: DataType,
+    values: Vec<Value>,
+    table: HashTable<u32>,
+    null: Option<u32>,
+    text_bytes: usize,
+    hasher: DefaultHashBuilder,
+}
+
+impl Dictionary {
+    pub(crate) fn new(data_type: DataType) -> Self {
+        Dictionary {
+            data_type,
+            values: Vec::new(),
+            table: HashTable::new(),
+            null: None,
+            text_bytes: 0,
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+
+    pub(crate) fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    pub(crate) fn find(&self, part: Part<'_>) -> Option<u32> {
+        let part = canonical(part);
+        if part == Part::Null {
+            return self.null;
+        }
+        let hash = hash(&self.hasher, part);
+        self.table.find(hash, |code| same(part, &self.values[*code as usize])).copied()
+    }
+
+    /// The code of a value, added if new.
+    pub(crate) fn encode(&mut self, part: Part<'_>) -> u32 {
+        let part = canonical(part);
+        let next = self.values.len() as u32;
+        if part == Part::Null {
+            if self.null.is_none() {
+                self.values.push(Value::Null);
+            }
+            return *self.null.get_or_insert(next);
+        }
+        let Dictionary { values, table, hasher, .. } = self;
+        let entry = table.entry(
+            hash(hasher, part),
+            |code| same(part, &values[*code as usize]),
+            |code| hash(hasher, canonical(Part::of(&values[*code as usize]))),
+        );
+        match entry {
+            hashbrown::hash_table::Entry::Occupied(found) => *found.get(),
+            hashbrown::hash_table::Entry::Vacant(free) => {
+                free.insert(next);
+                self.values.push(part.value(&self.data_type));
+                if let Part::Text(text) = part {
+                    self.text_bytes += text.len();
+                }
+                next
+            }
+        }
+    }
+
+    /// Each code's place among the values in order; NULL comes last.
+    pub(crate) fn ranks(&self) -> Vec<u32> {
+        let mut codes: Vec<u32> = (0..self.values.len() as u32).collect();
+        codes.sort_unstable_by(|a, b| self.values[*a as usize].order(&self.values[*b as usize]));
+        let mut ranks = vec![0; codes.len()];
+        for (rank, code) in codes.into_iter().enumerate() {
+            ranks[code as usize] = rank as u32;
+        }
+        ranks
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.values.capacity() * size_of::<Value>() + self.table.capacity() * 5 + self.text_bytes
+    }
+}
+
+fn canonical(part: Part<'_>) -> Part<'_> {
+    match part {
+        Part::Float(value) if value.is_nan() => Part::Float(f64::NAN),
+        // Adding positive zero turns -0.0 into 0.0 and leaves all other numbers alone.
+        Part::Float(value) => Part::Float(value + 0.0),
+        other => other,
+    }
+}
+
+fn hash(hasher: &DefaultHashBuilder, part: Part<'_>) -> u64 {
+    let mut state = hasher.build_hasher();
+    match part {
+        Part::Null => {}
+        Part::Whole(value) => value.hash(&mut state),
+        Part::Wide(value) => value.hash(&mut state),
+        Part::Float(value) => value.to_bits().hash(&mut state),
+        Part::Text(text) => state.write(text.as_bytes()),
+    }
+    state.finish()
+}
+
+fn same(part: Part<'_>, value: &Value) -> bool {
+    match (part, Part::of(value)) {
+        (Part::Float(left), Part::Float(right)) => left.to_bits() == right.to_bits(),
+        (left, right) => left == right,
+    }
+}

@@ -1,0 +1,196 @@
+//! `quantile_cont`, `median`, `percentile_cont` as a DDSketch of 1 % relative accuracy.
+//!
+//! A value falls into a logarithmic bucket by its magnitude (Masson, Rim, Lee, "DDSketch", 2019). Bucket
+//! numbers keep the order of the values: `n > 0` holds magnitudes from `γ^(n + K - 1)` up to `γ^(n + K)`,
+//! where `γ = 1.01 / 0.99` and `K` is the bucket of the smallest magnitude told from zero, 1e-9; `-n` holds
+//! their negatives, 0 the rest. Buckets never collapse, and merging adds counts: any split and order of the
+//! events gives the same state.
+//!
+//! The answer interpolates linearly between the values of the two buckets that hold the ranks around
+//! `q · (count − 1)`: each is within 1 % of the true value of its rank, and so is anything between
+//! them as long as both have one sign. Infinities and NaN (which orders above all numbers) are counted
+//! in the outermost buckets, so that they keep their rank.
+
+use std::any::Any;
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, ListArray};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType as ArrowType, Field, Int32Type, Int64Type};
+use sketches_ddsketch::Config;
+
+use crate::measure::operand::scale_of;
+use crate::measure::{ErrorBound, Input, Part, States, operand, same};
+use crate::types::DataType;
+use crate::value::Value;
+
+pub const BOUND: ErrorBound = ErrorBound { kind: "relative", bound: 0.01, confidence: 1.0 };
+
+/// Magnitudes below are counted as zero.
+const LEAST_MAGNITUDE: f64 = 1e-9;
+
+/// How values map to buckets; the number of bins is only a limit of the crate's own store.
+static MAPPING: LazyLock<Config> = LazyLock::new(|| Config::new(BOUND.bound, 0, LEAST_MAGNITUDE));
+static LEAST_KEY: LazyLock<i32> = LazyLock::new(|| MAPPING.key(LEAST_MAGNITUDE));
+
+/// Bucket numbers in order, each with its count.
+type Buckets = Vec<(i32, u64)>;
+
+#[derive(Clone, Debug)]
+pub struct QuantileStates {
+    argument: DataType,
+    q: f64,
+    rows: Vec<Buckets>,
+}
+
+impl QuantileStates {
+    pub fn new(argument: DataType, q: f64) -> Self {
+        QuantileStates { argument, q, rows: Vec::new() }
+    }
+}
+
+impl States for QuantileStates {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn resize(&mut self, rows: usize) {
+        self.rows.resize(rows, Buckets::new());
+    }
+
+    fn update(&mut self, rows: &[u32], input: &Input<'_>) {
+        let (mapping, least) = (&*MAPPING, *LEAST_KEY);
+        operand(input).each_double(scale_of(&self.argument), |index, value| {
+            add(&mut self.rows[rows[index] as usize], bucket(mapping, least, value), 1);
+        });
+    }
+
+    fn merge(&mut self, into: &[u32], other: &dyn States, from: &[u32]) {
+        let other: &Self = same(other);
+        for (into, from) in into.iter().zip(from) {
+            merge(&mut self.rows[*into as usize], &other.rows[*from as usize]);
+        }
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        vec![
+            Part::required("bucket", ArrowType::List(item(ArrowType::Int32))),
+            Part::required("count", ArrowType::List(item(ArrowType::Int64))),
+        ]
+    }
+
+    fn columns(&self, rows: &[u32]) -> Vec<ArrayRef> {
+        let buckets = || rows.iter().flat_map(|row| &self.rows[*row as usize]);
+        let offsets =
+            OffsetBuffer::<i32>::from_lengths(rows.iter().map(|row| self.rows[*row as usize].len()));
+        let numbers: Int32Array = buckets().map(|(number, _)| Some(*number)).collect();
+        let counts: Int64Array = buckets().map(|(_, count)| Some(*count as i64)).collect();
+        vec![
+            Arc::new(ListArray::new(item(ArrowType::Int32), offsets.clone(), Arc::new(numbers), None)),
+            Arc::new(ListArray::new(item(ArrowType::Int64), offsets, Arc::new(counts), None)),
+        ]
+    }
+
+    fn load(&mut self, columns: &[ArrayRef]) -> Result<(), String> {
+        let (numbers, counts) = (columns[0].as_list::<i32>(), columns[1].as_list::<i32>());
+        let mut rows = Vec::with_capacity(numbers.len());
+        for row in 0..numbers.len() {
+            let (numbers, counts) = (numbers.value(row), counts.value(row));
+            let (numbers, counts) = (numbers.as_primitive::<Int32Type>(), counts.as_primitive::<Int64Type>());
+            if numbers.len() != counts.len() {
+                return Err(format!("{} buckets with {} counts in row {row}", numbers.len(), counts.len()));
+            }
+            if !numbers.values().is_sorted_by(|left, right| left < right) {
+                return Err(format!("buckets out of order in row {row}"));
+            }
+            if counts.values().iter().any(|count| *count < 1) {
+                return Err(format!("a bucket without a count in row {row}"));
+            }
+            let buckets = numbers.values().iter().zip(counts.values());
+            rows.push(buckets.map(|(number, count)| (*number, *count as u64)).collect());
+        }
+        self.rows = rows;
+        Ok(())
+    }
+
+    fn finish(&self, row: u32) -> Value {
+        quantile(&self.rows[row as usize], self.q).map_or(Value::Null, Value::Double)
+    }
+
+    fn bytes(&self) -> usize {
+        let heap = self.rows.iter().map(|row| row.capacity() * size_of::<(i32, u64)>()).sum::<usize>();
+        self.rows.capacity() * size_of::<Buckets>() + heap
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn boxed_clone(&self) -> Box<dyn States> {
+        Box::new(self.clone())
+    }
+}
+
+fn item(data_type: ArrowType) -> Arc<Field> {
+    Arc::new(Field::new("item", data_type, true))
+}
+
+fn bucket(mapping: &Config, least: i32, value: f64) -> i32 {
+    let magnitude = if value.is_finite() { value.abs() } else { f64::MAX };
+    if magnitude < LEAST_MAGNITUDE {
+        return 0;
+    }
+    let number = mapping.key(magnitude) - least + 1;
+    if value < 0.0 { -number } else { number }
+}
+
+/// The value that stands for all of a bucket.
+fn representative(number: i32) -> f64 {
+    match number {
+        0 => 0.0,
+        number => MAPPING.value(number.abs() - 1 + *LEAST_KEY).copysign(f64::from(number)),
+    }
+}
+
+fn add(buckets: &mut Buckets, number: i32, count: u64) {
+    match buckets.binary_search_by_key(&number, |(number, _)| *number) {
+        Ok(at) => buckets[at].1 += count,
+        Err(at) => buckets.insert(at, (number, count)),
+    }
+}
+
+fn merge(into: &mut Buckets, from: &Buckets) {
+    if into.is_empty() {
+        into.clone_from(from);
+        return;
+    }
+    let mut merged = Buckets::with_capacity(into.len().max(from.len()));
+    let (mut left, mut right) = (into.iter().peekable(), from.iter().peekable());
+    while let (Some((ours, our_count)), Some((theirs, their_count))) = (left.peek(), right.peek()) {
+        if ours == theirs {
+            merged.push((*ours, our_count + their_count));
+            (left.next(), right.next());
+        } else {
+            merged.extend(if ours < theirs { left.next() } else { right.next() });
+        }
+    }
+    merged.extend(left.chain(right));
+    *into = merged;
+}
+
+fn quantile(buckets: &Buckets, q: f64) -> Option<f64> {
+    let count: u64 = buckets.iter().map(|(_, count)| count).sum();
+    let rank = q * count.checked_sub(1)? as f64;
+    let lower = value_of_rank(buckets, rank.floor() as u64);
+    let upper = value_of_rank(buckets, rank.ceil() as u64);
+    Some(if lower == upper { lower } else { lower + (upper - lower) * rank.fract() })
+}
+
+fn value_of_rank(buckets: &Buckets, rank: u64) -> f64 {
+    let mut seen = 0;
+    let holder = buckets.iter().find(|(_, count)| {
+        seen += count;
+        seen > rank
+    });
+    representative(holder.or(buckets.last()).map_or(0, |(number, _)| *number))
+}

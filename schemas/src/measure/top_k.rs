@@ -1,0 +1,216 @@
+//! `approx_top_k` as a frequent-items sketch of strings in Apache DataSketches' form.
+//!
+//! Up to [`EXACT_ITEMS`] different values every count is exact and equal states give equal bytes. Beyond, the
+//! sketch subtracts the median of its counters and drops those that fall to zero: an item's estimate
+//! then errs by at most [`BOUND`] of all occurrences. The map is no larger than the sample from which the
+//! median is taken, so purging depends on what is held, never on how it lies in memory (invariant
+//! `REPLAY`). Items are text as it is, numbers and decimals as written in SQL, booleans as `true` and
+//! `false`, dates as days and timestamps as microseconds since 1970-01-01.
+
+use std::any::Any;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray};
+use arrow::datatypes::DataType as ArrowType;
+use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
+
+use crate::columns::Part as Scalar;
+use crate::measure::operand::{Operand, each, each_text};
+use crate::measure::{ErrorBound, Input, Part, States, operand, same};
+use crate::types::DataType;
+use crate::value::{DecimalText, Value};
+
+const MAP_SIZE: usize = 1024;
+
+/// Different values that are counted exactly: three quarters of the map.
+pub const EXACT_ITEMS: usize = MAP_SIZE / 4 * 3;
+
+/// DataSketches' own bound for this size of map, `3.5 / 1024`.
+pub const BOUND: ErrorBound = ErrorBound { kind: "count", bound: 3.5 / MAP_SIZE as f64, confidence: 1.0 };
+
+type Sketch = FrequentItemsSketch<String>;
+
+#[derive(Clone, Debug)]
+pub struct TopKStates {
+    argument: DataType,
+    k: usize,
+    /// `None` until a value came.
+    sketches: Vec<Option<Box<Sketch>>>,
+}
+
+impl TopKStates {
+    pub fn new(argument: DataType, k: usize) -> Self {
+        TopKStates { argument, k, sketches: Vec::new() }
+    }
+
+    fn add(&mut self, row: u32, item: &str) {
+        self.sketches[row as usize].get_or_insert_with(|| Box::new(sketch())).update_ref(item);
+    }
+
+    /// All occurrences of a cell.
+    pub(crate) fn total(&self, row: u32) -> u64 {
+        self.sketches[row as usize].as_ref().map_or(0, |sketch| sketch.total_weight())
+    }
+
+    /// The estimated occurrences of a value; 0 when it is not among those held.
+    pub(crate) fn estimate(&self, row: u32, value: &Value) -> u64 {
+        let mut item = String::new();
+        write_item(&mut item, Scalar::of(value), &self.argument);
+        self.sketches[row as usize].as_ref().map_or(0, |sketch| sketch.estimate(item.as_str()))
+    }
+}
+
+impl States for TopKStates {
+    fn len(&self) -> usize {
+        self.sketches.len()
+    }
+
+    fn resize(&mut self, rows: usize) {
+        self.sketches.resize(rows, None);
+    }
+
+    fn update(&mut self, rows: &[u32], input: &Input<'_>) {
+        let data_type = self.argument.clone();
+        let mut item = String::new();
+        let mut add = |index: usize, scalar: Scalar<'_>| {
+            item.clear();
+            write_item(&mut item, scalar, &data_type);
+            self.add(rows[index], &item);
+        };
+        match operand(input) {
+            Operand::Whole(values) => each(values, |index, value| add(index, Scalar::Whole(value))),
+            Operand::Wide(values) => each(values, |index, value| add(index, Scalar::Wide(value))),
+            Operand::Float(values) => each(values, |index, value| add(index, Scalar::Float(value))),
+            Operand::Text(values) => each_text(values, |index, text| self.add(rows[index], text)),
+        }
+    }
+
+    fn merge(&mut self, into: &[u32], other: &dyn States, from: &[u32]) {
+        let other: &Self = same(other);
+        for (into, from) in into.iter().zip(from) {
+            if let Some(theirs) = &other.sketches[*from as usize] {
+                match &mut self.sketches[*into as usize] {
+                    Some(held) => merge(held, theirs),
+                    empty => *empty = Some(theirs.clone()),
+                }
+            }
+        }
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        vec![Part::required("items", ArrowType::Binary)]
+    }
+
+    fn columns(&self, rows: &[u32]) -> Vec<ArrayRef> {
+        let images = rows.iter().map(|row| match &self.sketches[*row as usize] {
+            Some(sketch) => normal_form(sketch),
+            None => sketch().serialize(),
+        });
+        vec![Arc::new(BinaryArray::from_iter_values(images))]
+    }
+
+    fn load(&mut self, columns: &[ArrayRef]) -> Result<(), String> {
+        let images = columns[0].as_binary::<i32>();
+        self.sketches = Vec::with_capacity(images.len());
+        for image in images.iter().flatten() {
+            let sketch = Sketch::deserialize(image).map_err(|error| error.to_string())?;
+            if sketch.max_map_size() != MAP_SIZE {
+                return Err(format!("a sketch of {} counters", sketch.max_map_size()));
+            }
+            self.sketches.push((!sketch.is_empty()).then(|| Box::new(sketch)));
+        }
+        Ok(())
+    }
+
+    fn finish(&self, row: u32) -> Value {
+        let Some(sketch) = &self.sketches[row as usize] else { return Value::Null };
+        let items = sketch.frequent_items(ErrorType::NoFalseNegatives);
+        let values = items.iter().map(|row| (read_item(row.item(), &self.argument), row.estimate()));
+        let mut values: Vec<(Value, u64)> = values.collect();
+        values.sort_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.order(b)));
+        values.truncate(self.k);
+        Value::TopK(values)
+    }
+
+    fn bytes(&self) -> usize {
+        let held = |sketch: &Sketch| size_of::<Sketch>() + sketch.estimated_size();
+        let heap = self.sketches.iter().flatten().map(|sketch| held(sketch)).sum::<usize>();
+        self.sketches.capacity() * size_of::<Option<Box<Sketch>>>() + heap
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn boxed_clone(&self) -> Box<dyn States> {
+        Box::new(self.clone())
+    }
+}
+
+fn sketch() -> Sketch {
+    Sketch::new(MAP_SIZE).expect("1024 is a power of two within the sketch's limits")
+}
+
+/// Merges; where a purge may come, items are taken in the order of their normal form, so that the outcome does
+/// not depend on how `theirs` lies in memory.
+fn merge(held: &mut Sketch, theirs: &Sketch) {
+    if held.num_active_items() + theirs.num_active_items() <= EXACT_ITEMS {
+        held.merge(theirs);
+    } else {
+        let ordered =
+            Sketch::deserialize(&normal_form(theirs)).expect("what was just serialized can be read");
+        held.merge(&ordered);
+    }
+}
+
+/// The sketch's bytes with its items in order. The layout is DataSketches' serial version 1: behind 32 bytes of
+/// preamble, whose bytes 8 to 12 are the number of items, lie the counts of 8 bytes each, then the items, each
+/// as a length of 4 bytes and its text.
+fn normal_form(sketch: &Sketch) -> Vec<u8> {
+    let mut image = sketch.serialize();
+    if image.len() <= 32 {
+        return image;
+    }
+    let mut items = sketch.frequent_items(ErrorType::NoFalseNegatives);
+    items.sort_unstable_by(|a, b| a.item().cmp(b.item()));
+    image.truncate(32);
+    for item in &items {
+        image.extend(item.lower_bound().to_le_bytes());
+    }
+    for item in &items {
+        image.extend((item.item().len() as u32).to_le_bytes());
+        image.extend(item.item().as_bytes());
+    }
+    image
+}
+
+fn write_item(out: &mut String, scalar: Scalar<'_>, data_type: &DataType) {
+    let written = match (scalar, data_type) {
+        (Scalar::Null, _) => Ok(()),
+        (Scalar::Whole(value), DataType::Boolean) => write!(out, "{}", value != 0),
+        (Scalar::Whole(value), _) => write!(out, "{value}"),
+        (Scalar::Wide(value), DataType::Decimal { scale, .. }) => {
+            write!(out, "{}", DecimalText(value, *scale))
+        }
+        (Scalar::Wide(value), _) => write!(out, "{value}"),
+        (Scalar::Float(value), _) => write!(out, "{}", value + 0.0),
+        (Scalar::Text(text), _) => out.write_str(text),
+    };
+    written.expect("writing to a string cannot fail");
+}
+
+/// The value of an item that [`write_item`] wrote; NULL for what it cannot have written.
+fn read_item(item: &str, data_type: &DataType) -> Value {
+    match data_type {
+        DataType::Boolean => item.parse().map_or(Value::Null, Value::Boolean),
+        DataType::Double => item.parse().map_or(Value::Null, Value::Double),
+        DataType::Date => item.parse().map_or(Value::Null, Value::Date),
+        DataType::Timestamp => item.parse().map_or(Value::Null, Value::Timestamp),
+        DataType::Decimal { scale, .. } => {
+            item.replace('.', "").parse().map_or(Value::Null, |unscaled| Value::Decimal(unscaled, *scale))
+        }
+        DataType::Text | DataType::TopK(_) => Value::Text(item.into()),
+        DataType::Integer | DataType::BigInt => item.parse().map_or(Value::Null, Value::Integer),
+    }
+}
