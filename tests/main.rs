@@ -2,5 +2,18 @@
 
 use ::support;
 
+mod batch;
+mod broker;
+mod checkpoints;
+mod command;
+mod conformance;
 mod end_to_end;
+mod epochs;
+mod layout;
+mod publish;
+mod schedule;
+mod speed;
+mod split;
+mod store;
 mod tidy;
+mod verify;

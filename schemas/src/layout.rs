@@ -19,6 +19,8 @@ use crate::manifest::Version;
 use crate::offsets::{Offset, OffsetRange, Partition};
 
 pub const CATALOG: &str = "catalog.sql";
+/// The folder of all streams' manifests.
+pub const VERSIONS: &str = "versions/";
 
 /// A stored object that this layout knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +47,9 @@ impl Object {
                 format!("views/{view}/version={version}/{}/{run}.parquet", date_folder(*date))
             }
             Object::Manifest { stream, version } => format!("{}{:020}.json", versions(stream), version.0),
-            Object::Intent { stream, version, run } => format!("{}{:020}-{run}.json", intents(stream), version.0),
+            Object::Intent { stream, version, run } => {
+                format!("{}{:020}-{run}.json", intents(stream), version.0)
+            }
             Object::Checkpoint { stream, partition, offset, node } => {
                 format!("{}{:020}-{node}.ckpt", checkpoints(stream, *partition), offset.0)
             }

@@ -1,6 +1,13 @@
 //! What tests and benchmarks share: worlds in memory, the whole platform in one process, wrappers that
 //! fail at a named call.
 
+pub mod batch_world;
+pub mod batches;
 pub mod binary;
+pub mod command;
+pub mod faulty_store;
+pub mod kafka;
+pub mod live;
 pub mod log;
 pub mod platform;
+pub mod watched_log;

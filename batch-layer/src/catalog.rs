@@ -1,0 +1,94 @@
+//! `catalog.sql`: the newest versions of all streams as DuckDB views over named files.
+//!
+//! Files are named one by one, never by a glob, so a reader sees whole versions. Addresses are
+//! absolute: `duckdb -init catalog.sql` works from any folder.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use watershed_schemas::layout::{self, Object};
+use watershed_schemas::manifest::{Manifest, ViewVersion};
+use watershed_schemas::states::{WINDOW_END, WINDOW_START};
+use watershed_store::{Store, StoreError};
+
+/// How often the catalogue is written anew because another stream published meanwhile.
+const ROUNDS: usize = 3;
+
+/// Writes the catalogue of everything that is published now.
+pub(crate) async fn refresh(store: &Store) -> Result<(), StoreError> {
+    let mut newest = newest_of_all(store).await?;
+    for _ in 0..ROUNDS {
+        let text = text(newest.values(), |path| store.address(path));
+        store.put(layout::CATALOG, text.into()).await?;
+        // Another stream's run may have written the catalogue between our look and our put.
+        let now = newest_of_all(store).await?;
+        if now == newest {
+            break;
+        }
+        newest = now;
+    }
+    Ok(())
+}
+
+async fn newest_of_all(store: &Store) -> Result<BTreeMap<String, Manifest>, StoreError> {
+    let mut newest = BTreeMap::new();
+    for path in store.list(layout::VERSIONS).await? {
+        if let Some(Object::Manifest { stream, .. }) = Object::parse(&path) {
+            if newest.contains_key(&stream) {
+                continue;
+            }
+            if let Some(manifest) = store.newest(&stream, None).await? {
+                newest.insert(stream, manifest);
+            }
+        }
+    }
+    Ok(newest)
+}
+
+/// The catalogue's SQL. Statements are in the order of streams, then views.
+fn text<'a>(manifests: impl Iterator<Item = &'a Manifest>, address: impl Fn(&str) -> String) -> String {
+    let mut sql = String::from(
+        "-- The newest published versions, for DuckDB: duckdb -init catalog.sql\n\
+         -- Views by name; batch.<view> adds the mergeable states, events.<stream> is the master dataset.\n\
+         CREATE SCHEMA IF NOT EXISTS events;\nCREATE SCHEMA IF NOT EXISTS batch;\n",
+    );
+    for manifest in manifests {
+        let Manifest { stream, version, watershed, .. } = manifest;
+        // Comments end at the line's end, and names are checked words: nothing here can leave its line.
+        _ = writeln!(sql, "\n-- stream {stream}, version {version}, watershed {watershed}");
+        let events: Vec<String> = manifest.events.iter().map(|file| address(&file.file.path)).collect();
+        let name = format!("events.{}", quoted(stream));
+        push_view(&mut sql, &name, "*", &events);
+        for (view, published) in &manifest.views {
+            let files: Vec<String> = published.files.iter().map(|file| address(&file.file.path)).collect();
+            push_view(&mut sql, &format!("batch.{}", quoted(view)), "*", &files);
+            push_view(&mut sql, &quoted(view), &columns(published), &files);
+        }
+    }
+    sql
+}
+
+/// What people read: the window's start under the view's own name, its end, dimensions and measures.
+fn columns(view: &ViewVersion) -> String {
+    let window = format!("{WINDOW_START} AS {}", quoted(&view.window));
+    let columns = view.columns.iter().map(|column| quoted(column));
+    [window, WINDOW_END.to_string()].into_iter().chain(columns).collect::<Vec<_>>().join(", ")
+}
+
+fn push_view(sql: &mut String, name: &str, columns: &str, files: &[String]) {
+    if files.is_empty() {
+        _ = writeln!(sql, "-- {name} has no rows yet");
+        return;
+    }
+    let files: Vec<String> = files.iter().map(|file| format!("  '{}'", file.replace('\'', "''"))).collect();
+    _ = writeln!(
+        sql,
+        "CREATE OR REPLACE VIEW {name} AS SELECT {columns} FROM read_parquet([\n{}\n], hive_partitioning = false, \
+         union_by_name = true);",
+        files.join(",\n")
+    );
+}
+
+fn quoted(identifier: &str) -> String {
+    format!("\"{}\"", identifier.replace('"', "\"\""))
+}

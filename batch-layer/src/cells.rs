@@ -1,0 +1,163 @@
+//! The cells of one group of dates: exact values by Polars, states by the fold, each from the same verified bytes.
+//!
+//! The two ways meet here: [`check`](crate::check) compares what both know before either is believed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, TimestampMicrosecondArray};
+use arrow::datatypes::{Field, Schema, TimestampMicrosecondType};
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use polars::prelude::*;
+use polars_buffer::Buffer;
+use watershed_schemas::columns;
+use watershed_schemas::exact::{Grouping, exact, window_start};
+use watershed_schemas::keys::Keys;
+use watershed_schemas::states::{StateTable, WINDOW_END, WINDOW_START};
+use watershed_schemas::stream::{OFFSET_COLUMN, PARTITION_COLUMN, TIMESTAMP_COLUMN};
+use watershed_schemas::value::Value;
+use watershed_schemas::view::View;
+
+use crate::accuracy::Ledger;
+use crate::groups::Select;
+use crate::{BatchError, check};
+
+/// The selected windows' rows as a view file holds them: `window_start`, `window_end`, the dimensions, the exact
+/// measures, the states; sorted by key. `files` are event files, verified.
+pub(crate) fn compute(
+    view: &Arc<View>,
+    select: &Select,
+    files: &[Bytes],
+    ledger: &mut Ledger,
+) -> Result<RecordBatch, BatchError> {
+    let broken = |source| BatchError::Compute { view: view.name.clone(), source };
+    let exact = exact_values(view, select, files).map_err(broken)?;
+    let states = fold(view, select, files).map_err(broken)?;
+    check::rows(view, &exact, states.events)?;
+    let order = matched(view, &exact, &states)?;
+    let ordered = exact.take(&IdxCa::from_vec("order".into(), order)).map_err(broken)?;
+    let sorted = states.keys.sorted_rows();
+    check::measures(view, &ordered, &states, &sorted)?;
+    ledger.compare(view, &ordered, &states, &sorted).map_err(broken)?;
+    joined(view, &ordered, &states).map_err(broken)
+}
+
+fn exact_values(view: &View, select: &Select, files: &[Bytes]) -> PolarsResult<DataFrame> {
+    let events = scan(view, files)?.filter(selected(view, select));
+    exact(view, events, &Grouping::of(view))
+        .collect_with_engine(Engine::Streaming)
+        .map(|done| done.unwrap_single())
+}
+
+fn fold(view: &Arc<View>, select: &Select, files: &[Bytes]) -> PolarsResult<StateTable> {
+    let mut states = StateTable::new(view.clone());
+    for file in files {
+        let read = view.fields_read().into_iter().chain([PARTITION_COLUMN, OFFSET_COLUMN]);
+        let read: Vec<Expr> = read.map(col).collect();
+        let events = scan(view, std::slice::from_ref(file))?.filter(selected(view, select)).select(read);
+        states.fold(&events.collect()?)?;
+    }
+    Ok(states)
+}
+
+/// A plan over verified bytes. Fields that were declared after a file was written are NULL in it.
+fn scan(view: &View, files: &[Bytes]) -> PolarsResult<LazyFrame> {
+    let buffers: Vec<Buffer<u8>> = files.iter().map(|file| Buffer::from_owner(file.clone())).collect();
+    let mut schema: polars::prelude::Schema = (view.stream.fields.iter())
+        .map(|field| (PlSmallStr::from(field.name.as_str()), field.data_type.polars()))
+        .collect();
+    schema.with_column(PARTITION_COLUMN.into(), DataType::Int32);
+    schema.with_column(OFFSET_COLUMN.into(), DataType::Int64);
+    schema.with_column(TIMESTAMP_COLUMN.into(), TIMESTAMP);
+    let args =
+        ScanArgsParquet { schema: Some(Arc::new(schema)), allow_missing_columns: true, ..Default::default() };
+    LazyFrame::scan_parquet_sources(ScanSources::Buffers(buffers.into()), args)
+}
+
+const TIMESTAMP: DataType = DataType::Datetime(TimeUnit::Microseconds, None);
+
+/// True for events of the selected windows.
+fn selected(view: &View, select: &Select) -> Expr {
+    let time = || col(view.stream.event_time().name.as_str());
+    let at = |micros: i64| lit(micros).cast(TIMESTAMP);
+    let window = &view.window.window;
+    match select {
+        Select::Between { from, until } => {
+            let start = window_start(view);
+            // The second half says nothing new, but lets whole row groups be skipped.
+            start.clone().gt_eq(at(*from)).and(start.lt(at(*until))).and(time().gt_eq(at(*from)))
+        }
+        Select::Starts(starts) => {
+            let (first, last) = (starts.first().copied(), starts.last().copied());
+            let end = window.end(last.unwrap_or_default());
+            let starts = Int64Chunked::from_iter_values("starts".into(), starts.iter().copied());
+            let starts = starts.into_datetime(TimeUnit::Microseconds, None).into_series();
+            let within = time().gt_eq(at(first.unwrap_or_default())).and(time().lt(at(end)));
+            within.and(window_start(view).is_in(lit(starts).implode(true), false))
+        }
+    }
+}
+
+/// For each cell of `states` in the order of their keys, the row of `exact` that has the same key.
+fn matched(view: &View, exact: &DataFrame, states: &StateTable) -> Result<Vec<IdxSize>, BatchError> {
+    let broken = |source| BatchError::Compute { view: view.name.clone(), source };
+    let rows = rows_of_keys(view, exact, &states.keys).map_err(broken)?;
+    check::cells(view, exact.height(), states.cells())?;
+    let place: HashMap<u32, IdxSize> =
+        rows.iter().enumerate().filter_map(|(row, of)| Some(((*of)?, row as IdxSize))).collect();
+    check::cells(view, place.len(), states.cells())?;
+    Ok(states.keys.sorted_rows().iter().map(|row| place[row]).collect())
+}
+
+/// For each row of `exact`, the row that its key has in `keys`.
+fn rows_of_keys(view: &View, exact: &DataFrame, keys: &Keys) -> PolarsResult<Vec<Option<u32>>> {
+    let mut codes: Vec<Vec<Option<u32>>> = Vec::new();
+    for (index, dimension) in view.dimensions.iter().enumerate() {
+        let series = exact.column(&dimension.name)?.as_materialized_series();
+        let values = columns::values(series, &dimension.scalar.data_type)?;
+        let mut seen: Option<(&Value, Option<u32>)> = None;
+        codes.push(
+            (values.iter())
+                .map(|value| match seen {
+                    Some((last, code)) if last == value => code,
+                    _ => {
+                        let code = keys.find_code(index, value);
+                        seen = Some((value, code));
+                        code
+                    }
+                })
+                .collect(),
+        );
+    }
+    let windows = exact.column(WINDOW_START)?.datetime()?.physical().clone();
+    let mut key = Vec::with_capacity(codes.len());
+    let row = |(row, window): (usize, Option<i64>)| {
+        key.clear();
+        key.extend(codes.iter().map_while(|codes| codes[row]));
+        if key.len() == codes.len() { keys.find(window?, &key) } else { None }
+    };
+    Ok(windows.iter().enumerate().map(row).collect())
+}
+
+/// Exact values and states side by side. `exact` is in the order of the states' keys.
+fn joined(view: &View, exact: &DataFrame, states: &StateTable) -> PolarsResult<RecordBatch> {
+    let states = states.to_record_batch();
+    let starts = states.column(0).as_primitive::<TimestampMicrosecondType>();
+    let ends: TimestampMicrosecondArray =
+        starts.iter().map(|start| Some(view.window.window.end(start?))).collect();
+    let (state_schema, dimensions) = (states.schema(), view.dimensions.len());
+    let kept = |index: usize| (state_schema.field(index).clone(), states.column(index).clone());
+    let end_field = Field::new(WINDOW_END, state_schema.field(0).data_type().clone(), false);
+    let mut columns: Vec<(Field, ArrayRef)> = vec![kept(0), (end_field, Arc::new(ends))];
+    columns.extend((1..=dimensions).map(kept));
+    for measure in &view.measures {
+        let series = exact.column(&measure.name)?.as_materialized_series();
+        let values = columns::array(series, &measure.result_type)?;
+        columns.push((Field::new(&measure.name, values.data_type().clone(), true), values));
+    }
+    columns.extend((dimensions + 1..states.num_columns()).map(kept));
+    let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+        .map_err(|error| PolarsError::ComputeError(error.to_string().into()))
+}

@@ -1,0 +1,127 @@
+//! Landed events and dead letters as Parquet bytes.
+
+use bytes::Bytes;
+use polars::prelude::*;
+use watershed_schemas::decode::DeadLetterKind;
+use watershed_schemas::offsets::{OffsetRange, Partition};
+use watershed_schemas::stream::{OFFSET_COLUMN, Stream};
+
+/// Small enough that a reader who wants one window of a date skips most of its file.
+const ROW_GROUP_ROWS: usize = 128 * 1024;
+pub(crate) const DAY_MICROS: i64 = 86_400_000_000;
+
+/// A Parquet file before it is stored.
+#[derive(Debug)]
+pub(crate) struct Encoded<K> {
+    pub key: K,
+    pub rows: u64,
+    pub bytes: Bytes,
+}
+
+/// What a file's own footer says of where it comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Provenance {
+    pub stream: String,
+    pub partition: Partition,
+    pub range: OffsetRange,
+    pub run_id: String,
+}
+
+/// One file per date of event time (days since 1970-01-01), each sorted by event time, then offset.
+pub(crate) fn events_by_date(
+    stream: &Stream,
+    events: &DataFrame,
+    from: &Provenance,
+) -> PolarsResult<Vec<Encoded<i32>>> {
+    let time = stream.event_time().name.as_str();
+    let sorted = events.sort([time, OFFSET_COLUMN], SortMultipleOptions::default())?;
+    let times = sorted.column(time)?.datetime()?.physical().rechunk().into_owned();
+    let times = times.cont_slice()?;
+    let mut files = Vec::new();
+    let mut start = 0;
+    while start < times.len() {
+        let date = times[start].div_euclid(DAY_MICROS);
+        let rows = times[start..].partition_point(|time| time.div_euclid(DAY_MICROS) == date);
+        let mut slice = sorted.slice(start as i64, rows);
+        let key = date as i32;
+        files.push(Encoded { key, rows: rows as u64, bytes: parquet(&mut slice, from)? });
+        start += rows;
+    }
+    Ok(files)
+}
+
+/// Dead letters column by column, with everything that is needed to replay them.
+#[derive(Debug, Default)]
+pub(crate) struct DeadLetters {
+    offsets: Vec<i64>,
+    timestamps: Vec<i64>,
+    kinds: Vec<DeadLetterKind>,
+    reasons: Vec<String>,
+    payloads: Vec<Option<Vec<u8>>>,
+}
+
+impl DeadLetters {
+    /// `timestamp` in milliseconds; a tombstone has no payload.
+    pub(crate) fn push(
+        &mut self,
+        offset: i64,
+        timestamp: i64,
+        kind: DeadLetterKind,
+        reason: String,
+        payload: Option<&[u8]>,
+    ) {
+        self.offsets.push(offset);
+        self.timestamps.push(timestamp.saturating_mul(1000));
+        self.kinds.push(kind);
+        self.reasons.push(reason);
+        self.payloads.push(payload.map(<[u8]>::to_vec));
+    }
+
+    pub(crate) fn kinds(&self) -> &[DeadLetterKind] {
+        &self.kinds
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.kinds.is_empty()
+    }
+
+    /// Columns `partition`, `offset`, `timestamp`, `kind`, `reason`, `payload` (NULL for a tombstone), by offset.
+    pub(crate) fn encode(self, from: &Provenance) -> PolarsResult<Bytes> {
+        let rows = self.kinds.len();
+        let kinds: Vec<&str> = self.kinds.iter().map(|kind| kind.name()).collect();
+        let payloads: BinaryChunked = self.payloads.iter().map(Option::as_deref).collect();
+        let timestamps = Int64Chunked::from_vec("timestamp".into(), self.timestamps)
+            .into_datetime(TimeUnit::Microseconds, None);
+        let mut frame = DataFrame::new(
+            rows,
+            vec![
+                Column::new("partition".into(), vec![from.partition.0; rows]),
+                Column::new("offset".into(), self.offsets),
+                timestamps.into_column(),
+                Column::new("kind".into(), kinds),
+                Column::new("reason".into(), self.reasons),
+                payloads.with_name("payload".into()).into_column(),
+            ],
+        )?;
+        parquet(&mut frame, from)
+    }
+}
+
+fn parquet(frame: &mut DataFrame, from: &Provenance) -> PolarsResult<Bytes> {
+    let Provenance { stream, partition, range, run_id } = from;
+    let footer = [
+        ("watershed.stream", stream.clone()),
+        ("watershed.partition", partition.to_string()),
+        ("watershed.from", range.from.to_string()),
+        ("watershed.until", range.until.to_string()),
+        ("watershed.run", run_id.clone()),
+    ];
+    let footer = footer.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
+    let mut bytes = Vec::new();
+    ParquetWriter::new(&mut bytes)
+        .with_compression(ParquetCompression::Zstd(None))
+        .with_row_group_size(Some(ROW_GROUP_ROWS))
+        .with_key_value_metadata(Some(KeyValueMetadata::from_static(footer)))
+        .finish(frame)?;
+    Ok(bytes.into())
+}

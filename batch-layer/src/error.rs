@@ -1,0 +1,63 @@
+//! What stops a batch run. Nothing of a stopped run is visible, unless its error says so.
+
+use std::time::Duration;
+
+use polars::prelude::PolarsError;
+use watershed_schemas::log::LogError;
+use watershed_schemas::manifest::Version;
+use watershed_schemas::measure::StateError;
+use watershed_schemas::offsets::{Offset, Partition};
+use watershed_store::StoreError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum BatchError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Log(LogError),
+    #[error(
+        "gap at partition {partition}: needed offset {needed}, log starts at {start}; the records between are gone \
+         from topic {topic}: restore them, or accept their loss with --accept-gap, which every answer will then say"
+    )]
+    Gap { topic: String, partition: Partition, needed: Offset, start: Offset },
+    #[error(
+        "topic {topic} ends at offset {end} in partition {partition}, but version {version} has folded it up to \
+         {watershed}: the topic was truncated or created anew; restore it, or give the stream another topic or store"
+    )]
+    Truncated { topic: String, partition: Partition, version: Version, watershed: Offset, end: Offset },
+    #[error(
+        "topic {topic} shows no partition {partition}, which version {version} has folded up to {watershed}: \
+         the broker may be starting; run again when it shows all of the topic"
+    )]
+    PartitionMissing { topic: String, partition: Partition, version: Version, watershed: Offset },
+    #[error(
+        "partition {partition} of topic {topic} stands still: at offset {position} for {waited:?}, expected to reach \
+         {target}; check the broker, then run again"
+    )]
+    Stalled { topic: String, partition: Partition, position: Offset, target: Offset, waited: Duration },
+    /// Two independent computations of the same numbers disagree, so neither is published.
+    #[error(
+        "view {view}: the second path found {found}, expected {expected} ({what}); nothing was published; \
+         this is a defect, please report it with the view's SQL"
+    )]
+    SecondPath { view: String, what: String, found: String, expected: String },
+    #[error("view {view}: {source}")]
+    Compute { view: String, source: PolarsError },
+    #[error("view {view}: {source}")]
+    States { view: String, source: StateError },
+    #[error("{path} cannot be read as Parquet: {reason}")]
+    ViewFile { path: String, reason: String },
+    #[error("events of partition {partition} cannot be written: {source}")]
+    Encode { partition: Partition, source: PolarsError },
+    #[error("stream {stream} has no version {version} in the store; retained are {retained}")]
+    UnknownVersion { stream: String, version: Version, retained: String },
+    #[error("a worker of the run ended early: {0}")]
+    Worker(#[from] tokio::task::JoinError),
+}
+
+impl BatchError {
+    /// True when the version may yet appear, so that its files must be left alone.
+    pub(crate) fn may_have_published(&self) -> bool {
+        matches!(self, BatchError::Store(StoreError::Undecided { .. }))
+    }
+}

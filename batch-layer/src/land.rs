@@ -1,0 +1,259 @@
+//! Landing: records of the log to immutable files of the master dataset.
+//!
+//! A partition is read in chunks of bounded size. It is covered when the reader's *position* has
+//! reached the target: offsets have holes, so records are never counted against offsets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use polars::prelude::*;
+use watershed_schemas::decode::Decoder;
+use watershed_schemas::layout::Object;
+use watershed_schemas::log::{Log, LogError, Reader, Records};
+use watershed_schemas::manifest::{DeadLetterFile, EventFile};
+use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
+use watershed_schemas::stream::Stream;
+use watershed_store::Store;
+
+use crate::BatchError;
+use crate::encode::{self, DeadLetters, Encoded, Provenance};
+use crate::plan::ViewPlan;
+use crate::progress::{Progress, Stage};
+use crate::touched;
+
+/// How much is asked of a reader at once, and how long it may take before it says that nothing came.
+const RECORDS_PER_READ: usize = 16 * 1024;
+const READ_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What a run has landed.
+#[derive(Debug, Default)]
+pub(crate) struct Landed {
+    pub events: Vec<EventFile>,
+    pub dead_letters: Vec<DeadLetterFile>,
+    pub rows: u64,
+    /// By view: the starts of the windows that these events touch.
+    pub touched: BTreeMap<String, BTreeSet<i64>>,
+}
+
+/// What landing needs to know.
+pub(crate) struct Landing<'a> {
+    pub stream: &'a Arc<Stream>,
+    pub views: Arc<Vec<ViewPlan>>,
+    pub store: &'a Store,
+    pub log: &'a Arc<dyn Log>,
+    pub run_id: &'a str,
+    pub limits: Limits,
+    pub progress: &'a dyn Progress,
+}
+
+/// When a chunk is full, and when a partition counts as standing still.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub chunk_rows: usize,
+    pub chunk_bytes: usize,
+    pub stall_timeout: Duration,
+}
+
+impl Landing<'_> {
+    /// Lands all `ranges`. Paths of files are added to `written` before they are written.
+    pub(crate) async fn land(
+        &self,
+        ranges: &[(Partition, OffsetRange)],
+        written: &mut Vec<String>,
+    ) -> Result<Landed, BatchError> {
+        let total: i64 = ranges.iter().map(|(_, range)| range.until.0 - range.from.0).sum();
+        let mut landed = Landed::default();
+        let mut passed = 0;
+        self.progress.report(Stage::Land, 0, total as u64);
+        for (partition, range) in ranges {
+            let mut source = Some(self.open(*partition, *range).await?);
+            while let Some(open) = source.take() {
+                let (chunk, rest) = tokio::task::spawn_blocking(move || open.next_chunk()).await??;
+                passed += chunk.range.until.0 - chunk.range.from.0;
+                self.store_chunk(*partition, chunk, &mut landed, written).await?;
+                self.progress.report(Stage::Land, passed as u64, total as u64);
+                source = rest;
+            }
+        }
+        Ok(landed)
+    }
+
+    async fn open(&self, partition: Partition, range: OffsetRange) -> Result<Source, BatchError> {
+        let (stream, views, log) = (self.stream.clone(), self.views.clone(), self.log.clone());
+        let (run_id, limits) = (self.run_id.to_string(), self.limits);
+        let opened = tokio::task::spawn_blocking(move || {
+            let reader = log.reader(&stream.topic, partition, range.from);
+            let reader = reader.map_err(|error| explained(&stream, error))?;
+            let fields: Vec<&str> = stream.fields.iter().map(|field| field.name.as_str()).collect();
+            let decoder = Decoder::new(&stream, &fields);
+            Ok(Source { partition, range, reader, decoder, stream, views, run_id, limits })
+        });
+        opened.await?
+    }
+
+    async fn store_chunk(
+        &self,
+        partition: Partition,
+        chunk: Chunk,
+        landed: &mut Landed,
+        written: &mut Vec<String>,
+    ) -> Result<(), BatchError> {
+        let (stream, run) = (self.stream.name.clone(), self.run_id.to_string());
+        let range = chunk.range;
+        for Encoded { key: date, rows, bytes } in chunk.events {
+            let object = Object::Events { stream: stream.clone(), date, partition, range, run: run.clone() };
+            let path = object.path();
+            written.push(path.clone());
+            let file = self.store.write(&path, bytes, rows).await?;
+            landed.rows += rows;
+            landed.events.push(EventFile { file, date, partition, range });
+        }
+        if let Some(Encoded { key: reasons, rows, bytes }) = chunk.dead_letters {
+            let path = Object::DeadLetters { stream, partition, range, run }.path();
+            written.push(path.clone());
+            let file = self.store.write(&path, bytes, rows).await?;
+            landed.dead_letters.push(DeadLetterFile { file, partition, range, reasons });
+        }
+        for (view, starts) in chunk.touched {
+            landed.touched.entry(view).or_default().extend(starts);
+        }
+        Ok(())
+    }
+}
+
+/// One partition being read.
+struct Source {
+    partition: Partition,
+    /// What is left of it.
+    range: OffsetRange,
+    reader: Box<dyn Reader>,
+    decoder: Decoder,
+    stream: Arc<Stream>,
+    views: Arc<Vec<ViewPlan>>,
+    run_id: String,
+    limits: Limits,
+}
+
+/// What lay in one range of offsets, ready to be stored.
+struct Chunk {
+    range: OffsetRange,
+    events: Vec<Encoded<i32>>,
+    /// By kind, how many there are.
+    dead_letters: Option<Encoded<BTreeMap<String, u64>>>,
+    touched: BTreeMap<String, BTreeSet<i64>>,
+}
+
+impl Source {
+    /// Reads, decodes and encodes until a chunk is full or the range is covered; gives back the source if anything is left.
+    fn next_chunk(mut self) -> Result<(Chunk, Option<Source>), BatchError> {
+        let from = self.range.from;
+        let mut frames: Vec<DataFrame> = Vec::new();
+        let mut dead = DeadLetters::default();
+        let (mut rows, mut bytes) = (0, 0);
+        while self.range.from < self.range.until
+            && rows < self.limits.chunk_rows
+            && bytes < self.limits.chunk_bytes
+        {
+            let wanted = RECORDS_PER_READ.min(self.limits.chunk_rows - rows);
+            let records = self.read(wanted)?;
+            rows += records.len();
+            bytes += records.payloads.len();
+            let decoded = self.decoder.decode(&records);
+            for letter in decoded.dead_letters {
+                let index = letter.index;
+                let payload = (!records.tombstones[index]).then(|| records.payload(index));
+                dead.push(
+                    records.offsets[index],
+                    records.timestamps[index],
+                    letter.kind,
+                    letter.reason,
+                    payload,
+                );
+            }
+            if decoded.events.height() > 0 {
+                frames.push(decoded.events);
+            }
+        }
+        let range = OffsetRange::new(from, self.range.from);
+        let chunk = self.encode(range, frames, dead).map_err(|source| {
+            let partition = self.partition;
+            BatchError::Encode { partition, source }
+        })?;
+        let rest = (!self.range.is_empty()).then_some(self);
+        Ok((chunk, rest))
+    }
+
+    /// The next records below the target; waits for them as long as the stall timeout allows.
+    fn read(&mut self, max_records: usize) -> Result<Records, BatchError> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let read = self.reader.next(max_records, READ_TIMEOUT);
+            let mut records = read.map_err(|error| explained(&self.stream, error))?;
+            cut(&mut records, self.range.until);
+            let position = Offset(records.position).max(self.reader.position().min(self.range.until));
+            if position > self.range.from {
+                self.range.from = position;
+                return Ok(records);
+            }
+            waited += READ_TIMEOUT;
+            if waited >= self.limits.stall_timeout {
+                let (topic, partition, target) =
+                    (self.stream.topic.clone(), self.partition, self.range.until);
+                return Err(BatchError::Stalled { topic, partition, position, target, waited });
+            }
+        }
+    }
+
+    fn encode(&self, range: OffsetRange, frames: Vec<DataFrame>, dead: DeadLetters) -> PolarsResult<Chunk> {
+        let (partition, run_id) = (self.partition, self.run_id.clone());
+        let from = Provenance { stream: self.stream.name.clone(), partition, range, run_id };
+        let mut touched = BTreeMap::new();
+        let mut events = Vec::new();
+        let mut frames = frames.into_iter();
+        if let Some(mut landed) = frames.next() {
+            frames.try_for_each(|frame| landed.vstack_mut_owned(frame).map(drop))?;
+            for ViewPlan { view, whole } in self.views.iter() {
+                if !whole {
+                    let starts = touched.entry(view.name.clone()).or_default();
+                    touched::add(starts, view, &landed)?;
+                }
+            }
+            events = encode::events_by_date(&self.stream, &landed, &from)?;
+        }
+        let dead_letters = if dead.is_empty() {
+            None
+        } else {
+            let mut reasons = BTreeMap::new();
+            for kind in dead.kinds() {
+                *reasons.entry(kind.name().to_string()).or_default() += 1;
+            }
+            let rows = dead.kinds().len() as u64;
+            Some(Encoded { key: reasons, rows, bytes: dead.encode(&from)? })
+        };
+        Ok(Chunk { range, events, dead_letters, touched })
+    }
+}
+
+/// Drops the records at or above `until`: they belong to the next version.
+fn cut(records: &mut Records, until: Offset) {
+    let keep = records.offsets.partition_point(|offset| *offset < until.0);
+    if keep < records.len() {
+        records.payloads.truncate(if keep == 0 { 0 } else { records.ends[keep - 1] });
+        records.offsets.truncate(keep);
+        records.timestamps.truncate(keep);
+        records.tombstones.truncate(keep);
+        records.ends.truncate(keep);
+    }
+    records.position = records.position.min(until.0);
+}
+
+/// A log that lost what a run was about to read is a gap like any other.
+fn explained(stream: &Stream, error: LogError) -> BatchError {
+    match error {
+        LogError::OutOfRange { partition, needed, held } if needed < held.from => {
+            BatchError::Gap { topic: stream.topic.clone(), partition, needed, start: held.from }
+        }
+        other => BatchError::Log(other),
+    }
+}

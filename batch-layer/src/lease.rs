@@ -1,0 +1,55 @@
+//! Intents with leases: who is at it, and until when.
+//!
+//! A lease is a courtesy. Two runs that miss each other's waste work and nothing else.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use watershed_schemas::manifest::Intent;
+use watershed_store::{Store, StoreError};
+
+use crate::Clock;
+
+/// Whether a run may go on.
+#[derive(Debug)]
+pub(crate) enum Lease {
+    Held(Intent),
+    Busy(Intent),
+}
+
+/// Announces `intent` unless another run's lease is live; removes leases that ran out.
+pub(crate) async fn announce(store: &Store, intent: Intent, now_ms: i64) -> Result<Lease, StoreError> {
+    let others = store.intents(&intent.stream).await?;
+    if let Some(other) = others.iter().find(|other| competes(other, &intent, now_ms)) {
+        return Ok(Lease::Busy(other.clone()));
+    }
+    for stale in others.iter().filter(|other| other.lease_until_ms <= now_ms) {
+        tracing::info!(run = stale.run_id, holder = stale.holder, "removing the intent of a run that died");
+        store.remove_intent(stale).await?;
+    }
+    store.put_intent(&intent).await?;
+    // Of two runs that began in the same moment, the one with the smaller id goes on.
+    let others = store.intents(&intent.stream).await?;
+    let elder = others.iter().find(|other| competes(other, &intent, now_ms) && other.run_id < intent.run_id);
+    if let Some(elder) = elder {
+        store.remove_intent(&intent).await?;
+        return Ok(Lease::Busy(elder.clone()));
+    }
+    Ok(Lease::Held(intent))
+}
+
+/// A run whose version is out already only tidies up behind itself.
+fn competes(other: &Intent, intent: &Intent, now_ms: i64) -> bool {
+    other.run_id != intent.run_id && other.lease_until_ms > now_ms && other.version >= intent.version
+}
+
+/// Renews a lease for as long as it is polled.
+pub(crate) async fn renew(store: &Store, mut intent: Intent, lease: Duration, now: &Clock) -> Infallible {
+    loop {
+        tokio::time::sleep(lease / 3).await;
+        intent.lease_until_ms = now() + lease.as_millis() as i64;
+        if let Err(error) = store.put_intent(&intent).await {
+            tracing::warn!(%error, "the lease could not be renewed, trying again");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What a run has to do, decided from the newest manifest and the log's bounds alone.
+
+use std::sync::Arc;
+
+use watershed_schemas::manifest::{Manifest, Version};
+use watershed_schemas::offsets::{Gap, OffsetRange, Offsets, Partition};
+use watershed_schemas::stream::Stream;
+use watershed_schemas::view::View;
+
+use crate::BatchError;
+
+/// A run's work: land `ranges`, make `views` anew as each says, publish `version` with `target` as its watershed.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub version: Version,
+    pub target: Offsets,
+    pub origin: Offsets,
+    /// What is to be landed; partitions without anything new are left out.
+    pub ranges: Vec<(Partition, OffsetRange)>,
+    /// Losses accepted by this run and by those before it.
+    pub gaps: Vec<Gap>,
+    pub views: Vec<ViewPlan>,
+}
+
+/// How much of a view is made anew.
+#[derive(Clone, Debug)]
+pub struct ViewPlan {
+    pub view: Arc<View>,
+    /// All of it, because its definition is new or the run was asked to; otherwise what new events touch.
+    pub whole: bool,
+}
+
+/// What the operator asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    pub full: bool,
+    pub accept_gap: bool,
+}
+
+/// `None` when the newest version already says everything.
+pub fn plan(
+    stream: &Stream,
+    views: &[Arc<View>],
+    base: Option<&Manifest>,
+    bounds: &[(Partition, OffsetRange)],
+    wishes: Wishes,
+) -> Result<Option<Plan>, BatchError> {
+    if let Some(base) = base {
+        refuse_shrunken_log(stream, base, bounds)?;
+    }
+    let origin = match base {
+        Some(base) => base.origin.clone(),
+        None => bounds.iter().map(|(partition, held)| (*partition, held.from)).collect(),
+    };
+    let watershed = base.map_or(&origin, |base| &base.watershed);
+    let mut gaps = base.map_or(Vec::new(), |base| base.gaps.clone());
+    let mut ranges = Vec::new();
+    for (partition, held) in bounds {
+        let needed = watershed.get(*partition);
+        if held.from > needed {
+            if !wishes.accept_gap {
+                let (topic, start) = (stream.topic.clone(), held.from);
+                return Err(BatchError::Gap { topic, partition: *partition, needed, start });
+            }
+            gaps.push(Gap { partition: *partition, from: needed, until: held.from });
+        }
+        let range = OffsetRange::new(needed.max(held.from), held.until);
+        if !range.is_empty() {
+            ranges.push((*partition, range));
+        }
+    }
+    let target: Offsets = bounds.iter().map(|(partition, held)| (*partition, held.until)).collect();
+    let views: Vec<ViewPlan> = (views.iter())
+        .map(|view| {
+            let known = base.and_then(|base| base.views.get(&view.name));
+            let whole = wishes.full || known.is_none_or(|known| known.hash != view.hash);
+            ViewPlan { view: view.clone(), whole }
+        })
+        .collect();
+    let unchanged = base.is_some_and(|base| {
+        base.watershed.covers(&target)
+            && views.iter().all(|view| !view.whole)
+            && base.views.len() == views.len()
+    });
+    if unchanged {
+        return Ok(None);
+    }
+    let version = base.map_or(Version(1), |base| base.version.next());
+    Ok(Some(Plan { version, target, origin, ranges, gaps, views }))
+}
+
+/// A log that ends before the watershed, or lacks a partition of it, is not the log that was folded.
+fn refuse_shrunken_log(
+    stream: &Stream,
+    base: &Manifest,
+    bounds: &[(Partition, OffsetRange)],
+) -> Result<(), BatchError> {
+    for (partition, watershed) in base.watershed.iter() {
+        let (topic, version) = (stream.topic.clone(), base.version);
+        match bounds.iter().find(|(shown, _)| *shown == partition) {
+            None => return Err(BatchError::PartitionMissing { topic, partition, version, watershed }),
+            Some((_, held)) if held.until < watershed => {
+                return Err(BatchError::Truncated { topic, partition, version, watershed, end: held.until });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! The end of a run: its manifest, and what becomes of its files when they are not published.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, SecondsFormat};
+use watershed_schemas::manifest::Manifest;
+use watershed_schemas::stream::Stream;
+use watershed_store::Store;
+
+use crate::land::Landed;
+use crate::plan::Plan;
+
+/// Who makes a version, and since when.
+pub(crate) struct RunFacts<'a> {
+    pub run_id: &'a str,
+    pub started_ms: i64,
+}
+
+/// The manifest of the version that a run makes on top of `base`, before any view has been recomputed.
+pub(crate) fn manifest(
+    stream: &Stream,
+    base: Option<&Manifest>,
+    plan: &Plan,
+    landed: &Landed,
+    run: RunFacts<'_>,
+) -> Manifest {
+    let before = |base: &Manifest| (base.events.clone(), base.dead_letters.clone());
+    let (mut events, mut dead_letters) = base.map(before).unwrap_or_default();
+    events.extend(landed.events.iter().cloned());
+    dead_letters.extend(landed.dead_letters.iter().cloned());
+    Manifest {
+        stream: stream.name.clone(),
+        version: plan.version,
+        run_id: run.run_id.to_string(),
+        watershed: plan.target.clone(),
+        origin: plan.origin.clone(),
+        created_at: rfc3339(run.started_ms),
+        seconds: 0.0,
+        rows_landed: landed.rows,
+        windows_recomputed: 0,
+        events,
+        dead_letters,
+        views: BTreeMap::new(),
+        gaps: plan.gaps.clone(),
+    }
+}
+
+/// `2013-01-01T05:00:00.000Z` of milliseconds since 1970-01-01.
+pub(crate) fn rfc3339(ms: i64) -> String {
+    DateTime::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// Removes what a run wrote and did not publish. What cannot be removed now is an orphan, which a later run sweeps.
+pub(crate) async fn discard(store: &Store, written: &[String]) {
+    for path in written {
+        if let Err(error) = store.delete(path).await {
+            tracing::debug!(path, %error, "a file of an unpublished run is left for a later sweep");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! A batch run: plan, then land and recompute, then publish.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use watershed_schemas::log::Log;
+use watershed_schemas::manifest::{Intent, Manifest};
+use watershed_schemas::stream::Stream;
+use watershed_schemas::view::View;
+use watershed_store::{Publication, Store};
+
+use crate::land::{Landed, Landing, Limits};
+use crate::lease::{self, Lease};
+use crate::plan::{Plan, Wishes, plan};
+use crate::progress::{Progress, Stage};
+use crate::publish::{self, RunFacts};
+use crate::recompute::Recomputing;
+use crate::touched::Touched;
+use crate::{BatchError, Retention, catalog, retain};
+
+/// Milliseconds since 1970-01-01. Decisions take their time from here.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// One stream with all its views, and where they come from and go to.
+pub struct Job {
+    pub stream: Arc<Stream>,
+    pub views: Vec<Arc<View>>,
+    pub store: Store,
+    pub log: Arc<dyn Log>,
+    pub options: Options,
+    pub now: Clock,
+    pub progress: Arc<dyn Progress>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Make every view anew, from the whole master dataset.
+    pub full: bool,
+    /// Go on over records that the log has lost, and write down which.
+    pub accept_gap: bool,
+    /// Unique among all runs that ever were; part of file names.
+    pub run_id: String,
+    /// Who runs, as another run's operator shall read it: host name and process id.
+    pub holder: String,
+    pub lease: Duration,
+    /// Records and payload bytes that landing holds in memory at once.
+    pub chunk_rows: usize,
+    pub chunk_bytes: usize,
+    /// Bytes of event files (compressed) that recomputation holds in memory at once.
+    pub group_bytes: u64,
+    /// How long a partition may stand still before the run gives up.
+    pub stall_timeout: Duration,
+    pub retention: Retention,
+}
+
+impl Options {
+    pub fn new(run_id: impl Into<String>, holder: impl Into<String>) -> Self {
+        Options {
+            full: false,
+            accept_gap: false,
+            run_id: run_id.into(),
+            holder: holder.into(),
+            lease: Duration::from_secs(60),
+            chunk_rows: 1_000_000,
+            chunk_bytes: 256 << 20,
+            group_bytes: 256 << 20,
+            stall_timeout: Duration::from_secs(60),
+            retention: Retention::default(),
+        }
+    }
+}
+
+/// How a run ended that did not fail.
+#[must_use]
+#[derive(Debug)]
+pub enum Outcome {
+    Published(Report),
+    /// The newest version says everything already.
+    Unchanged(Manifest),
+    /// Another run's lease is live (until `lease_until_ms`, milliseconds since 1970-01-01).
+    Busy {
+        holder: String,
+        run_id: String,
+        lease_until_ms: i64,
+    },
+    /// Another run published this version first; nothing of ours is left.
+    Lost {
+        winner: String,
+    },
+}
+
+/// What a run published.
+#[derive(Debug)]
+pub struct Report {
+    pub manifest: Manifest,
+    /// Dead letters that this run landed, by kind.
+    pub dead_letters: BTreeMap<String, u64>,
+    /// What went wrong after publication: the version stands, tidying is left to the next run.
+    pub warnings: Vec<String>,
+}
+
+/// Runs once. Nothing of a run is visible unless it ends with [`Outcome::Published`]
+/// (or with an error that says that this is not known).
+pub async fn run(job: &Job) -> Result<Outcome, BatchError> {
+    let started_ms = (job.now)();
+    job.progress.report(Stage::Bounds, 0, 1);
+    let base = job.store.newest(&job.stream.name, None).await?;
+    let (log, topic) = (job.log.clone(), job.stream.topic.clone());
+    let bounds = tokio::task::spawn_blocking(move || log.bounds(&topic)).await?.map_err(BatchError::Log)?;
+    let wishes = Wishes { full: job.options.full, accept_gap: job.options.accept_gap };
+    let Some(plan) = plan(&job.stream, &job.views, base.as_ref(), &bounds, wishes)? else {
+        let base = base.expect("only a version that exists can be left as it is");
+        return Ok(Outcome::Unchanged(base));
+    };
+
+    job.progress.report(Stage::Intent, 0, 1);
+    let intent = Intent {
+        stream: job.stream.name.clone(),
+        version: plan.version,
+        target: plan.target.clone(),
+        run_id: job.options.run_id.clone(),
+        holder: job.options.holder.clone(),
+        lease_until_ms: started_ms + job.options.lease.as_millis() as i64,
+    };
+    let intent = match lease::announce(&job.store, intent, started_ms).await? {
+        Lease::Held(intent) => intent,
+        Lease::Busy(Intent { holder, run_id, lease_until_ms, .. }) => {
+            return Ok(Outcome::Busy { holder, run_id, lease_until_ms });
+        }
+    };
+    let mut written = Vec::new();
+    let outcome = tokio::select! {
+        outcome = job.fulfil(&plan, base.as_ref(), started_ms, &mut written) => outcome,
+        never = lease::renew(&job.store, intent.clone(), job.options.lease, &job.now) => match never {},
+    };
+    let unpublished = match &outcome {
+        Ok(Outcome::Published(_)) => false,
+        Ok(_) => true,
+        Err(error) => !error.may_have_published(),
+    };
+    if unpublished {
+        publish::discard(&job.store, &written).await;
+    }
+    if let Err(error) = job.store.remove_intent(&intent).await {
+        tracing::warn!(%error, "the intent could not be removed: it lapses with its lease");
+    }
+    outcome
+}
+
+impl Job {
+    /// Lands, recomputes, publishes. Every path is in `written` before its file is.
+    async fn fulfil(
+        &self,
+        plan: &Plan,
+        base: Option<&Manifest>,
+        started_ms: i64,
+        written: &mut Vec<String>,
+    ) -> Result<Outcome, BatchError> {
+        if let Some(winner) = self.store.manifest(&self.stream.name, plan.version).await? {
+            return Ok(Outcome::Lost { winner: winner.run_id });
+        }
+        let landing = Landing {
+            stream: &self.stream,
+            views: Arc::new(plan.views.clone()),
+            store: &self.store,
+            log: &self.log,
+            run_id: &self.options.run_id,
+            limits: Limits {
+                chunk_rows: self.options.chunk_rows.max(1),
+                chunk_bytes: self.options.chunk_bytes.max(1),
+                stall_timeout: self.options.stall_timeout,
+            },
+            progress: &*self.progress,
+        };
+        let landed = landing.land(&plan.ranges, written).await?;
+        let mut manifest = publish::manifest(
+            &self.stream,
+            base,
+            plan,
+            &landed,
+            RunFacts { run_id: &self.options.run_id, started_ms },
+        );
+        self.recompute(plan, base, &landed, &mut manifest, written).await?;
+        manifest.seconds = ((self.now)() - started_ms) as f64 / 1000.0;
+
+        self.progress.report(Stage::Publish, 0, 1);
+        // A number past retention would look free: the run's base must still be the newest version.
+        let newest = self.store.newest(&self.stream.name, base.map(|base| base.version)).await?;
+        if let Some(newest) = newest.filter(|newest| base.is_none_or(|base| newest.version != base.version)) {
+            return Ok(Outcome::Lost { winner: newest.run_id });
+        }
+        match self.store.publish(&manifest).await? {
+            Publication::Lost { winner } => Ok(Outcome::Lost { winner }),
+            Publication::Published => Ok(Outcome::Published(self.tidy(manifest, &landed).await)),
+        }
+    }
+
+    /// Makes the touched windows of every view anew and enters them into the manifest.
+    async fn recompute(
+        &self,
+        plan: &Plan,
+        base: Option<&Manifest>,
+        landed: &Landed,
+        manifest: &mut Manifest,
+        written: &mut Vec<String>,
+    ) -> Result<(), BatchError> {
+        let recomputing = Recomputing {
+            store: &self.store,
+            version: plan.version,
+            run_id: &self.options.run_id,
+            group_bytes: self.options.group_bytes,
+            events: &manifest.events,
+        };
+        let mut work = Vec::new();
+        for view in &plan.views {
+            let touched = if view.whole {
+                Touched::All
+            } else {
+                Touched::Windows(landed.touched.get(&view.view.name).cloned().unwrap_or_default())
+            };
+            work.push((view, recomputing.groups(&view.view, &touched)));
+        }
+        let total: usize = work.iter().map(|(_, groups)| groups.len()).sum();
+        let mut done = 0;
+        self.progress.report(Stage::Recompute, 0, total as u64);
+        let (mut views, mut windows) = (BTreeMap::new(), 0);
+        for (view, groups) in work {
+            let known = base.and_then(|base| base.views.get(&view.view.name)).filter(|_| !view.whole);
+            let each = || {
+                done += 1;
+                self.progress.report(Stage::Recompute, done, total as u64);
+            };
+            let recomputed = recomputing.recompute(&view.view, groups, known, written, each).await?;
+            windows += recomputed.windows;
+            views.insert(view.view.name.clone(), recomputed.view);
+        }
+        manifest.views = views;
+        manifest.windows_recomputed = windows;
+        Ok(())
+    }
+
+    /// What follows publication. The version stands whatever becomes of it.
+    async fn tidy(&self, manifest: Manifest, landed: &Landed) -> Report {
+        let mut warnings = Vec::new();
+        self.progress.report(Stage::Catalog, 0, 1);
+        if let Err(error) = catalog::refresh(&self.store).await {
+            warnings.push(format!("the catalogue was not refreshed: {error}"));
+        }
+        self.progress.report(Stage::Retain, 0, 1);
+        let retained = retain::retain(&self.store, &manifest, self.options.retention, (self.now)()).await;
+        if let Err(error) = retained {
+            warnings.push(format!("old versions were not removed: {error}"));
+        }
+        let mut dead_letters: BTreeMap<String, u64> = BTreeMap::new();
+        for (kind, count) in landed.dead_letters.iter().flat_map(|file| &file.reasons) {
+            *dead_letters.entry(kind.clone()).or_default() += count;
+        }
+        Report { manifest, dead_letters, warnings }
+    }
+}

@@ -1,0 +1,250 @@
+//! Publication of whole runs (invariants `ONE_PUBLICATION`, `NOTHING_VANISHES`): races, crashes, leases, retention.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::memory::InMemory;
+use support::batch_world::{DAY, HOUR, TOPIC, VIEWS, World, reading};
+use support::faulty_store::{Fault, Faults, FaultyStore};
+use watershed_batch::{Outcome, rollback};
+use watershed_schemas::layout::{self, Object};
+use watershed_schemas::manifest::{Intent, Manifest, Version};
+use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
+use watershed_store::Store;
+
+fn produce_some(world: &World, hours: std::ops::Range<i64>) {
+    for hour in hours {
+        let payload = reading(hour * HOUR, ["a", "b"][hour as usize % 2], "d", hour as f64, hour);
+        world.produce((hour % 4) as i32, &payload);
+    }
+}
+
+/// Every path that a manifest names.
+fn named(manifest: &Manifest) -> BTreeSet<String> {
+    let views = manifest.views.values().flat_map(|view| &view.files).map(|file| &file.file);
+    let events = manifest.events.iter().map(|file| &file.file);
+    let dead_letters = manifest.dead_letters.iter().map(|file| &file.file);
+    events.chain(dead_letters).chain(views).map(|file| file.path.clone()).collect()
+}
+
+/// Every data file in the store.
+async fn stored(store: &Store) -> BTreeSet<String> {
+    let mut stored = BTreeSet::new();
+    for folder in ["events/", "dead_letters/", "views/"] {
+        stored.extend(store.list(folder).await.expect("list"));
+    }
+    stored
+}
+
+async fn all_readable(world: &World, manifest: &Manifest) {
+    let files = manifest.views.values().flat_map(|view| &view.files).map(|file| &file.file);
+    for file in files.chain(manifest.events.iter().map(|file| &file.file)) {
+        world.store.read(file).await.expect("a version's files are whole");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_racing_runs_one_publishes_and_the_others_leave_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let local = Store::open("data", folder.path()).expect("a store");
+    for store in [Store::new(Arc::new(InMemory::new())), local] {
+        let mut world = World::with(&VIEWS[..1], store);
+        // Leases that never live: nothing but the manifest keeps the runs apart.
+        world.options.lease = Duration::ZERO;
+        for round in 0..3 {
+            produce_some(&world, round * 10..round * 10 + 10);
+            let jobs: Vec<_> = (0..4).map(|_| world.job()).collect();
+            let runs = jobs.iter().map(watershed_batch::run);
+            let outcomes = futures::future::join_all(runs).await;
+            let mut won = 0;
+            for outcome in outcomes {
+                match outcome.expect("no run fails") {
+                    Outcome::Published(_) => won += 1,
+                    Outcome::Lost { .. } | Outcome::Unchanged(_) => {}
+                    Outcome::Busy { holder, .. } => panic!("no lease lives, yet {holder} is at it"),
+                }
+            }
+            let newest = world.newest().await.expect("a version");
+            assert_eq!((won, newest.version), (1, Version(round as u64 + 1)));
+            all_readable(&world, &newest).await;
+            assert!(world.store.intents(TOPIC).await.expect("list").is_empty());
+        }
+        let mut expected = BTreeSet::new();
+        for version in world.store.versions(TOPIC).await.expect("versions") {
+            expected.extend(named(
+                &world.store.manifest(TOPIC, version).await.expect("get").expect("it is there"),
+            ));
+        }
+        assert_eq!(stored(&world.store).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_dies_at_any_call_leaves_the_last_version_serving_and_the_next_run_finishes() {
+    let faults = Faults::default();
+    let mut call = 0;
+    let mut published_by_the_dead = 0;
+    loop {
+        call += 1;
+        let fault = if call % 2 == 0 { Fault::Lost } else { Fault::Unheard };
+        // A fresh past for every call: one version, then more events.
+        let store = Store::new(Arc::new(InMemory::new()));
+        let mut world = World::with(&VIEWS[..1], store.clone());
+        produce_some(&world, 0..6);
+        let before = world.publish().await.manifest;
+        produce_some(&world, 3..9);
+        world.store = store.clone().wrapped(|inner| FaultyStore::over(inner, &faults));
+        faults.crash_at(call, fault);
+        let died = world.run().await;
+        let calls = faults.heal();
+        world.store = store;
+
+        let newest = world.newest().await.expect("a version");
+        all_readable(&world, &newest).await;
+        match &died {
+            Ok(Outcome::Published(report)) => assert_eq!(newest, report.manifest, "call {call}"),
+            Ok(other) => panic!("call {call}: {other:?}"),
+            // A run whose answer was lost may have published all the same: whole, or not at all.
+            Err(_) if newest.version == before.version.next() => published_by_the_dead += 1,
+            Err(_) => assert_eq!(newest, before, "call {call}"),
+        }
+        world.pass(world.options.lease + Duration::from_secs(1));
+        let after = match world.run().await.expect("the next run does not fail") {
+            Outcome::Published(report) => report.manifest,
+            Outcome::Unchanged(manifest) => manifest,
+            other => panic!("call {call}: {other:?}"),
+        };
+        assert_eq!(after.version, before.version.next(), "call {call}");
+        let rows: u64 = after.events.iter().map(|file| file.file.rows).sum();
+        assert_eq!(rows, 12, "call {call}: every record once");
+        all_readable(&world, &after).await;
+        assert!(world.store.intents(TOPIC).await.expect("list").is_empty(), "call {call}");
+        if calls < call {
+            break;
+        }
+    }
+    assert!(call > 15, "a run makes more calls than {call}");
+    assert!(published_by_the_dead > 0, "some call is the publication itself");
+}
+
+#[tokio::test]
+async fn a_live_lease_of_another_run_is_respected_and_a_stale_one_removed() {
+    let world = World::new();
+    produce_some(&world, 0..3);
+    let intent = Intent {
+        stream: TOPIC.to_string(),
+        version: Version(1),
+        target: Default::default(),
+        run_id: "other".to_string(),
+        holder: "elsewhere, process 7".to_string(),
+        lease_until_ms: (world.job().now)() + 1000,
+    };
+    world.store.put_intent(&intent).await.expect("put");
+    match world.run().await.expect("no failure") {
+        Outcome::Busy { holder, lease_until_ms, run_id } => {
+            assert_eq!(
+                (holder, lease_until_ms, run_id),
+                (intent.holder, intent.lease_until_ms, intent.run_id)
+            );
+        }
+        other => panic!("expected Busy, found {other:?}"),
+    }
+    assert!(world.newest().await.is_none());
+    world.pass(Duration::from_secs(2));
+    world.publish().await;
+    assert!(world.store.intents(TOPIC).await.expect("list").is_empty());
+}
+
+#[tokio::test]
+async fn old_versions_go_with_the_files_that_only_they_name() {
+    let mut world = World::with(&VIEWS[..1], Store::new(Arc::new(InMemory::new())));
+    world.retain(2);
+    for day in 0..5 {
+        produce_some(&world, day * 24..day * 24 + 3);
+        // Something late each time, so that the first date's file is replaced by every version.
+        world.produce(0, &reading(60 * day, "late", "d", 1.0, 1));
+        world.pass(Duration::from_secs(1));
+        world.publish().await;
+    }
+    let versions = world.store.versions(TOPIC).await.expect("versions");
+    assert_eq!(versions, [Version(4), Version(5)]);
+    let mut expected = BTreeSet::new();
+    for version in versions {
+        let manifest = world.store.manifest(TOPIC, version).await.expect("get").expect("it is there");
+        all_readable(&world, &manifest).await;
+        expected.extend(named(&manifest));
+    }
+    assert_eq!(stored(&world.store).await, expected);
+}
+
+#[tokio::test]
+async fn a_version_stays_while_answers_may_still_be_made_from_it_and_orphans_go_with_age() {
+    let mut world = World::with(&VIEWS[..1], Store::new(Arc::new(InMemory::new())));
+    world.options.retention.versions = 1;
+    let orphan = Object::Events {
+        stream: TOPIC.to_string(),
+        date: 3,
+        partition: Partition(0),
+        range: OffsetRange::new(Offset(0), Offset(1)),
+        run: "dead".to_string(),
+    };
+    world.store.put(&orphan.path(), "left behind".into()).await.expect("put");
+    produce_some(&world, 0..3);
+    world.publish().await;
+    produce_some(&world, 3..6);
+    world.publish().await;
+    assert_eq!(world.store.versions(TOPIC).await.expect("versions"), [Version(1), Version(2)]);
+    assert!(stored(&world.store).await.contains(&orphan.path()));
+    world.pass(Duration::from_secs(25 * 3600));
+    produce_some(&world, 6..9);
+    world.publish().await;
+    assert_eq!(world.store.versions(TOPIC).await.expect("versions"), [Version(2), Version(3)]);
+    assert!(!stored(&world.store).await.contains(&orphan.path()));
+}
+
+#[tokio::test]
+async fn a_rollback_publishes_the_older_result_with_the_older_watershed_and_the_next_run_goes_on_from_there()
+{
+    let world = World::new();
+    produce_some(&world, 0..10);
+    let first = world.publish().await.manifest;
+    produce_some(&world, 10..20);
+    let second = world.publish().await.manifest;
+    let now = world.job().now;
+    let outcome = rollback(&world.store, TOPIC, Version(1), "back", &now).await.expect("no failure");
+    let Outcome::Published(report) = outcome else { panic!("expected a publication, found {outcome:?}") };
+    assert_eq!(report.manifest.version, Version(3));
+    assert_eq!((&report.manifest.watershed, &report.manifest.views), (&first.watershed, &first.views));
+    let again = world.publish().await.manifest;
+    assert_eq!((again.version, &again.watershed), (Version(4), &second.watershed));
+    for view in second.views.keys() {
+        assert_eq!(world.rows(&again, view).await, world.rows(&second, view).await, "{view}");
+    }
+    let error = rollback(&world.store, TOPIC, Version(9), "back2", &now).await.expect_err("no version 9");
+    assert!(error.to_string().contains("retained are 1, 2, 3, 4"), "{error}");
+}
+
+#[tokio::test]
+async fn the_catalogue_names_every_file_of_the_newest_version_and_no_pattern() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let world = World::with(&VIEWS, Store::open("da'ta", folder.path()).expect("a store"));
+    produce_some(&world, 0..40);
+    world.produce(0, &reading(40 * DAY, "a", "d", 1.0, 1));
+    let manifest = world.publish().await.manifest;
+    let catalog = world.store.get(layout::CATALOG).await.expect("get").expect("it is there");
+    let catalog = String::from_utf8(catalog.to_vec()).expect("text");
+    for path in named(&manifest) {
+        let address = world.store.address(&path).replace('\'', "''");
+        assert!(catalog.contains(&format!("'{address}'")), "{address}\n{catalog}");
+    }
+    assert!(
+        catalog.contains("CREATE OR REPLACE VIEW \"hourly\" AS SELECT window_start AS \"hour\""),
+        "{catalog}"
+    );
+    assert!(
+        catalog.contains("VIEW batch.\"hourly\"") && catalog.contains("VIEW events.\"readings\""),
+        "{catalog}"
+    );
+    assert!(!catalog.contains('*') || !catalog.contains("*.parquet"), "{catalog}");
+}

@@ -1,0 +1,210 @@
+//! The store: URLs, whole objects, verified files, and which version is the newest.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::memory::InMemory;
+use support::faulty_store::{Fault, Faults, FaultyStore};
+use watershed_schemas::manifest::{Intent, Manifest, Version};
+use watershed_store::{Created, Publication, Store, StoreError};
+
+/// Stores of every kind that needs no network, each with what keeps it alive.
+fn stores() -> Vec<(Store, Option<tempfile::TempDir>)> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let local = Store::open("nested/data", folder.path()).expect("a folder is made");
+    vec![(Store::new(Arc::new(InMemory::new())), None), (local, Some(folder))]
+}
+
+pub fn manifest(version: u64, run: &str) -> Manifest {
+    Manifest {
+        stream: "readings".to_string(),
+        version: Version(version),
+        run_id: run.to_string(),
+        watershed: Default::default(),
+        origin: Default::default(),
+        created_at: "2013-01-01T00:00:00.000Z".to_string(),
+        seconds: 0.25,
+        rows_landed: 0,
+        windows_recomputed: 0,
+        events: Vec::new(),
+        dead_letters: Vec::new(),
+        views: Default::default(),
+        gaps: Vec::new(),
+    }
+}
+
+#[test]
+fn a_store_url_is_a_folder_a_file_url_or_memory_and_anything_else_is_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let beside = Store::open("data", folder.path()).expect("a relative folder");
+    let home = folder.path().canonicalize().expect("it exists");
+    assert_eq!(beside.local_path(), Some(home.join("data").as_path()));
+    assert_eq!(beside.address("catalog.sql"), home.join("data/catalog.sql").display().to_string());
+    let url = format!("file://{}/with%20space", home.display());
+    let file = Store::open(&url, Path::new("elsewhere")).expect("a file URL");
+    assert_eq!(file.local_path(), Some(home.join("with space").as_path()));
+    for (url, said) in [
+        ("gs://bucket", "found gs://, expected"),
+        ("", "is empty"),
+        ("s3://", "names no bucket"),
+        ("file://elsewhere/data", "names no local folder"),
+    ] {
+        let error = Store::open(url, folder.path()).expect_err(url).to_string();
+        assert!(error.starts_with("setting store.url: ") && error.contains(said), "{url}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_memory_url_names_one_store_per_process() {
+    let one = Store::open("memory://shared", Path::new("")).expect("memory");
+    let same = Store::open("memory://shared", Path::new("")).expect("memory");
+    let other = Store::open("memory://other", Path::new("")).expect("memory");
+    one.put("a", Bytes::from_static(b"1")).await.expect("put");
+    assert!(same.get("a").await.expect("get").is_some());
+    assert!(other.get("a").await.expect("get").is_none());
+}
+
+#[tokio::test]
+async fn objects_are_created_once_replaced_listed_in_order_and_removed() {
+    for (store, _folder) in stores() {
+        assert!(store.list("events/").await.expect("an empty folder lists").is_empty());
+        assert_eq!(store.create("events/b", Bytes::from_static(b"1")).await.expect("create"), Created::Yes);
+        assert_eq!(
+            store.create("events/b", Bytes::from_static(b"2")).await.expect("create"),
+            Created::Exists
+        );
+        assert_eq!(store.create("events/b", Bytes::from_static(b"1")).await.expect("create"), Created::Yes);
+        store.put("events/a/x", Bytes::from_static(b"3")).await.expect("put");
+        store.put("events/a/x", Bytes::from_static(b"4")).await.expect("put again");
+        store.put("eventsother/x", Bytes::from_static(b"5")).await.expect("put");
+        assert_eq!(store.list("events/").await.expect("list"), ["events/a/x", "events/b"]);
+        assert_eq!(store.get("events/a/x").await.expect("get").as_deref(), Some(&b"4"[..]));
+        store.delete("events/a/x").await.expect("delete");
+        store.delete("events/a/x").await.expect("what is gone is removed already");
+        assert_eq!(store.get("events/a/x").await.expect("get"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_named_with_what_was_found_and_expected() {
+    for (store, _folder) in stores() {
+        for size in [100, 1_000_000] {
+            let bytes = Bytes::from(vec![7; size]);
+            let file = store.write("events/x.parquet", bytes.clone(), 3).await.expect("write");
+            assert_eq!(store.read(&file).await.expect("read"), bytes);
+            let mut flipped = bytes.to_vec();
+            flipped[size / 2] ^= 1;
+            store.put(&file.path, flipped.into()).await.expect("put");
+            let error = store.read(&file).await.expect_err("a flipped bit");
+            assert!(
+                matches!(&error, StoreError::Damaged { expected, .. } if *expected == file.sha256),
+                "{error}"
+            );
+            assert!(error.to_string().contains("events/x.parquet"), "{error}");
+            store.put(&file.path, bytes.slice(1..)).await.expect("put");
+            let error = store.read(&file).await.expect_err("a byte short").to_string();
+            assert!(error.contains(&format!("found {} bytes", size - 1)), "{error}");
+            store.delete(&file.path).await.expect("delete");
+            let error = store.read(&file).await.expect_err("no file").to_string();
+            assert!(error.contains("found no file"), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_newest_version_is_found_by_listing_by_probing_and_after_retention_overtook_the_asker() {
+    for (store, _folder) in stores() {
+        assert_eq!(store.newest("readings", None).await.expect("newest"), None);
+        for version in 1..=7 {
+            assert_eq!(
+                store.publish(&manifest(version, "run")).await.expect("publish"),
+                Publication::Published
+            );
+        }
+        let newest = |known: Option<u64>| {
+            let store = store.clone();
+            async move {
+                store.newest("readings", known.map(Version)).await.expect("newest").map(|it| it.version.0)
+            }
+        };
+        assert_eq!(newest(None).await, Some(7));
+        assert_eq!(newest(Some(7)).await, Some(7));
+        assert_eq!(newest(Some(3)).await, Some(7));
+        for version in 1..=5 {
+            store.delete(&format!("versions/readings/{version:020}.json")).await.expect("delete");
+        }
+        assert_eq!(newest(Some(2)).await, Some(7));
+        assert_eq!(store.versions("readings").await.expect("versions"), [Version(6), Version(7)]);
+    }
+}
+
+#[tokio::test]
+async fn a_publication_whose_answer_never_came_is_settled_by_reading_it_back() {
+    for fault in [Fault::Lost, Fault::Unheard, Fault::Conflict] {
+        let faults = Faults::default();
+        let store = Store::new(Arc::new(InMemory::new())).wrapped(|inner| FaultyStore::over(inner, &faults));
+        faults.next_create("versions/", fault);
+        let ours = store.publish(&manifest(1, "ours")).await.expect("it is settled");
+        assert_eq!(ours, Publication::Published, "{fault:?}");
+        faults.next_create("versions/", fault);
+        let theirs = store.publish(&manifest(1, "theirs")).await.expect("it is settled");
+        assert_eq!(theirs, Publication::Lost { winner: "ours".to_string() }, "{fault:?}");
+        let found = store.manifest("readings", Version(1)).await.expect("get");
+        assert_eq!(found, Some(manifest(1, "ours")));
+    }
+}
+
+#[tokio::test]
+async fn a_publication_that_cannot_be_settled_says_so() {
+    let faults = Faults::default();
+    let store = Store::new(Arc::new(InMemory::new())).wrapped(|inner| FaultyStore::over(inner, &faults));
+    faults.crash_at(1, Fault::Unheard);
+    let error = store.publish(&manifest(1, "ours")).await.expect_err("the store is gone");
+    assert!(matches!(error, StoreError::Undecided { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_racing_publishers_one_wins_and_all_others_learn_who() {
+    for (store, _folder) in stores() {
+        for version in 1..=10 {
+            let racers = (0..8).map(|racer| {
+                let store = store.clone();
+                tokio::spawn(async move { store.publish(&manifest(version, &format!("run{racer}"))).await })
+            });
+            let mut winners = Vec::new();
+            let mut told = Vec::new();
+            for (racer, outcome) in futures::future::join_all(racers).await.into_iter().enumerate() {
+                match outcome.expect("no panic").expect("an outcome") {
+                    Publication::Published => winners.push(format!("run{racer}")),
+                    Publication::Lost { winner } => told.push(winner),
+                }
+            }
+            assert_eq!(winners.len(), 1);
+            assert!(told.iter().all(|told| *told == winners[0]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn intents_come_and_go_and_a_broken_one_stops_nobody() {
+    for (store, _folder) in stores() {
+        let intent = |run: &str, version| Intent {
+            stream: "readings".to_string(),
+            version: Version(version),
+            target: Default::default(),
+            run_id: run.to_string(),
+            holder: "host 1".to_string(),
+            lease_until_ms: 5,
+        };
+        store.put_intent(&intent("b", 2)).await.expect("put");
+        store.put_intent(&intent("a", 2)).await.expect("put");
+        store
+            .put("intents/readings/00000000000000000001-x.json", Bytes::from_static(b"{"))
+            .await
+            .expect("put");
+        assert_eq!(store.intents("readings").await.expect("list"), [intent("a", 2), intent("b", 2)]);
+        store.remove_intent(&intent("a", 2)).await.expect("remove");
+        assert_eq!(store.intents("readings").await.expect("list"), [intent("b", 2)]);
+    }
+}
