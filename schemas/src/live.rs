@@ -24,9 +24,10 @@ pub struct PartialsRequest {
 pub struct Partials {
     pub watershed: Offsets,
     pub live: Offsets,
-    /// The log's end as this node last saw it.
+    /// The log's end as this node last saw it, of the partitions named in `live`.
     pub end: Offsets,
-    /// When the newest of this node's positions was last known to be at the log's end, in milliseconds since 1970-01-01.
+    /// Everything that the log held at this time, in milliseconds since 1970-01-01, is folded in all partitions of this
+    /// node; 0 before that was ever known.
     pub current_at_ms: i64,
     /// The partition of each entry of `states`: two nodes may both hold a partition for a moment after
     /// ownership moved, and the asker must be able to take it from one of them only.
@@ -42,14 +43,19 @@ pub struct LiveStatus {
     pub node: String,
     pub live: Offsets,
     pub end: Offsets,
+    /// As in [`Partials::current_at_ms`].
     pub current_at_ms: i64,
-    /// The watersheds whose epochs are complete up to `live`.
+    /// The watersheds whose epochs are complete up to `live` in all partitions of this node; the log's start is named by
+    /// the offsets at which it lies.
     pub epochs: Vec<Offsets>,
+    /// Records folded live (not replayed) since this node started, dead letters among them.
     pub records: u64,
     pub dead_letters: u64,
     /// Dead letters by reason since this node started.
     pub dead_letter_reasons: std::collections::BTreeMap<String, u64>,
+    /// Cells of all epochs.
     pub groups: u64,
+    /// How long ago everything was last safe in the store.
     pub checkpoint_age_ms: Option<i64>,
     /// What keeps this node from folding, if anything.
     pub trouble: Option<String>,

@@ -49,6 +49,9 @@ pub(crate) async fn keep_saving(shared: Arc<Shared>) {
 
 /// Saves these partitions where they have changed, within `limit`.
 pub(crate) async fn save_all(shared: &Arc<Shared>, partitions: Vec<(Partition, Arc<Held>)>, limit: Duration) {
+    if partitions.is_empty() {
+        return;
+    }
     let saves = partitions.iter().map(|(partition, held)| save(shared, *partition, held));
     let trouble = match timeout(limit, join_all(saves)).await {
         Ok(results) => results.into_iter().find_map(Result::err).map(|error| format!("checkpoint: {error}")),

@@ -283,7 +283,7 @@ impl Reader for MemoryReader {
     }
 }
 
-/// A member of a group. A rebalance first revokes what moves away, then assigns what is new; what stays is left alone.
+/// A member of a group. After an error a partition is silent until it is started again. A rebalance first revokes what moves away, then assigns what is new; what stays is left alone.
 struct MemorySubscription {
     log: MemoryLog,
     topic: String,
@@ -329,7 +329,10 @@ impl MemorySubscription {
                     self.turn = self.turn.wrapping_add(index + 1);
                     return Some(Ok(Delivery::Records(records)));
                 }
-                Err(error) => return Some(Err(error)),
+                Err(error) => {
+                    self.positions.remove(&partition);
+                    return Some(Err(error));
+                }
             }
         }
         None

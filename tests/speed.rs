@@ -1,0 +1,360 @@
+//! A speed node over a log in memory: every reply is the fold of exactly the range that it names,
+//! whatever happens around it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ::support::live::{self, DAILY, HOURLY, Speed};
+use ::support::log::MemoryLog;
+use ::support::watched_log::{Call, WatchedLog};
+use watershed_schemas::live::{LiveError, LiveSource, PartialsRequest};
+use watershed_schemas::log::Log;
+use watershed_schemas::offsets::{Offset, Offsets, Partition};
+use watershed_store::Store;
+
+/// Far beyond any test's end.
+const FOREVER_MS: i64 = i64::MAX;
+
+/// A node over both views and a log of two partitions.
+fn start(memory: &MemoryLog, store: &Store, name: &str) -> Speed {
+    let log: Arc<dyn Log> = Arc::new(memory.clone());
+    Speed::start(&log, store, &live::project(&[HOURLY, DAILY]), name)
+}
+
+fn rides(memory: &MemoryLog, numbers: std::ops::Range<i64>) {
+    for number in numbers {
+        live::produce(memory, (number % 2) as i32, number);
+    }
+}
+
+async fn publish(speed: &Speed, version: u64, watershed: &Offsets) {
+    let published = speed.store.publish(&live::manifest(version, watershed, &speed.views)).await;
+    assert_eq!(published.expect("the store answers"), watershed_store::Publication::Published);
+    speed.node.look(live::STREAM);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_on_an_idle_topic_is_answered_within_250_milliseconds() {
+    let memory = MemoryLog::with_topic(live::TOPIC, 2);
+    let speed = start(&memory, &live::memory_store(), "node");
+    speed.until_current("rides_daily", &Offsets::new()).await;
+    for number in 0..20 {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let produced = Instant::now();
+        live::produce(&memory, (number % 2) as i32, number);
+        let reply = speed.until_current("rides_daily", &Offsets::new()).await;
+        let taken = produced.elapsed();
+        assert!(taken < Duration::from_millis(250), "queryable after {taken:?}");
+        speed.check("rides_daily", &reply, &memory);
+    }
+    speed.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn every_reply_is_the_fold_of_the_range_it_names_while_records_come_and_versions_are_published() {
+    let memory = MemoryLog::with_topic(live::TOPIC, 2);
+    let speed = start(&memory, &live::memory_store(), "node");
+    let stop = Arc::new(AtomicBool::new(false));
+    let producer = {
+        let (memory, stop) = (memory.clone(), stop.clone());
+        std::thread::spawn(move || {
+            for number in 0.. {
+                if stop.load(Ordering::SeqCst) {
+                    return number;
+                }
+                live::produce(&memory, (number % 2) as i32, number);
+                if number % 50 == 0 {
+                    memory.skip(live::TOPIC, 0, 3);
+                    memory.append(live::TOPIC, 1, live::RECORDED_AT, Some(b"not json"));
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            unreachable!("numbers do not end")
+        })
+    };
+    let mut watersheds = vec![Offsets::new()];
+    let mut checked = 0;
+    for version in 1..=6 {
+        let target: Offsets = (memory.bounds(live::TOPIC).expect("it is there").into_iter())
+            .map(|(partition, held)| (partition, held.until))
+            .collect();
+        // Every other run is announced; the others are heard of when their version is out.
+        if version % 2 == 0 {
+            let intent = live::intent(version, &target, FOREVER_MS);
+            speed.store.put_intent(&intent).await.expect("the store takes it");
+            tokio::time::sleep(Duration::from_millis(40)).await;
+        }
+        publish(&speed, version, &target).await;
+        watersheds.push(target.clone());
+        let ready = format!("version {version} is ready");
+        speed.until_status(&ready, |status| status.epochs.contains(&target)).await;
+        for watershed in watersheds.iter().rev().take(2) {
+            for view in ["rides_hourly", "rides_daily"] {
+                let reply = speed.ask(view, watershed).await.expect("the newest two versions have epochs");
+                assert_eq!(reply.watershed.get(Partition(0)), watershed.get(Partition(0)));
+                assert_eq!(reply.live.len(), 2, "both partitions");
+                speed.check(view, &reply, &memory);
+                checked += 1;
+            }
+        }
+    }
+    stop.store(true, Ordering::SeqCst);
+    let produced = producer.join().expect("the producer ends");
+    for view in ["rides_hourly", "rides_daily"] {
+        let newest = watersheds.last().expect("versions were published");
+        let reply = speed.until_current(view, newest).await;
+        speed.check(view, &reply, &memory);
+    }
+    assert_eq!(checked, 24);
+    let status = speed.status().await;
+    assert_eq!(status.records - status.dead_letters, produced as u64, "every ride was folded once");
+    assert_eq!(status.trouble, None);
+    speed.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_announced_epoch_is_ready_before_its_version_is_published_and_goes_with_its_run() {
+    let memory = MemoryLog::with_topic(live::TOPIC, 2);
+    let speed = start(&memory, &live::memory_store(), "node");
+    rides(&memory, 0..200);
+    let target = live::offsets(&[(0, 60), (1, 70)]);
+    let intent = live::intent(1, &target, FOREVER_MS);
+    speed.store.put_intent(&intent).await.expect("the store takes it");
+    let reply = speed.until_current("rides_hourly", &target).await;
+    assert_eq!((reply.watershed.clone(), reply.live.clone()), (target.clone(), live::offsets(&[(0, 100), (1, 100)])));
+    speed.check("rides_hourly", &reply, &memory);
+
+    speed.store.remove_intent(&intent).await.expect("the store takes it");
+    live::eventually("the epoch is forgotten", || async {
+        let asked = speed.ask("rides_hourly", &target).await;
+        matches!(asked, Err(LiveError::NotReady { .. })).then_some(())
+    })
+    .await;
+    let reply = speed.until_current("rides_hourly", &Offsets::new()).await;
+    speed.check("rides_hourly", &reply, &memory);
+    speed.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_that_no_version_holds_is_live_from_the_logs_start_and_the_reply_says_where_that_is() {
+    let memory = MemoryLog::with_topic(live::TOPIC, 2);
+    rides(&memory, 0..300);
+    memory.trim(live::TOPIC, 0, 10);
+    let store = live::memory_store();
+    let log: Arc<dyn Log> = Arc::new(memory.clone());
+    let first = Speed::start(&log, &store, &live::project(&[HOURLY]), "first");
+    let watershed = live::offsets(&[(0, 120), (1, 150)]);
+    let mut manifest = live::manifest(1, &watershed, &first.views);
+    manifest.origin = live::offsets(&[(0, 10), (1, 0)]);
+    let published = store.publish(&manifest).await.expect("the store answers");
+    assert_eq!(published, watershed_store::Publication::Published);
+    first.until_current("rides_hourly", &watershed).await;
+    first.node.shutdown().await;
+
+    // The daily view is new: the checkpoint has nothing of it.
+    let speed = start(&memory, &store, "second");
+    let reply = speed.until_current("rides_daily", &Offsets::new()).await;
+    assert_eq!(reply.watershed, live::offsets(&[(0, 10), (1, 0)]));
+    speed.check("rides_daily", &reply, &memory);
+    let reply = speed.until_current("rides_hourly", &watershed).await;
+    speed.check("rides_hourly", &reply, &memory);
+    speed.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_are_counted_by_reason_and_delay_nothing() {
+    let memory = MemoryLog::with_topic(live::TOPIC, 1);
+    let speed = start(&memory, &live::memory_store(), "node");
+    for payload in [None, Some(&b""[..]), Some(b"{"), Some(br#"{"at":"2026-03-01T00:00:00Z"}"#)] {
+        memory.append(live::TOPIC, 0, live::RECORDED_AT, payload);
+        live::produce(&memory, 0, 1);
+    }
+    let reply = speed.until_current("rides_hourly", &Offsets::new()).await;
+    speed.check("rides_hourly", &reply, &memory);
+    let status = speed.until_status("all are counted", |status| status.records == 8).await;
+    let reasons: Vec<(&str, u64)> =
+        status.dead_letter_reasons.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
+    assert_eq!(reasons, [("empty", 1), ("malformed", 1), ("missing_field", 1), ("tombstone", 1)]);
+    assert_eq!(status.dead_letters, 4);
+    speed.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn two_nodes_share_the_partitions_and_one_takes_over_when_the_other_leaves() {
+    let memory = MemoryLog::with_topic(live::TOPIC, 4);
+    let store = live::memory_store();
+    for number in 0..400 {
+        live::produce(&memory, (number % 4) as i32, number);
+    }
+    let first = start(&memory, &store, "first");
+    first.until_current("rides_hourly", &Offsets::new()).await;
+    let second = start(&memory, &store, "second");
+    let held = |speed: &'static str| format!("{speed} holds two partitions");
+    first.until_status(&held("the first"), |status| status.live.len() == 2).await;
+    second.until_status(&held("the second"), |status| status.live.len() == 2).await;
+    for number in 400..500 {
+        live::produce(&memory, (number % 4) as i32, number);
+    }
+    let mut partitions = Vec::new();
+    for speed in [&first, &second] {
+        let reply = live::eventually("it has folded its half", || async {
+            let reply = speed.ask("rides_hourly", &Offsets::new()).await.ok()?;
+            reply.live.iter().all(|(_, live)| live == Offset(125)).then_some(reply)
+        })
+        .await;
+        speed.check("rides_hourly", &reply, &memory);
+        partitions.extend(reply.live.partitions());
+    }
+    partitions.sort();
+    assert_eq!(partitions, (0..4).map(Partition).collect::<Vec<_>>());
+
+    first.node.shutdown().await;
+    let reply = second.until_current("rides_hourly", &Offsets::new()).await;
+    assert_eq!(reply.live.len(), 4);
+    second.check("rides_hourly", &reply, &memory);
+    second.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watershed_that_the_log_has_left_behind_is_a_trouble_and_never_jumped_over() {
+    let memory = MemoryLog::with_topic(live::TOPIC, 2);
+    rides(&memory, 0..200);
+    let store = live::memory_store();
+    let project = live::project(&[HOURLY]);
+    let stale = live::offsets(&[(0, 20), (1, 30)]);
+    let manifest = live::manifest(1, &stale, &live::views(&project));
+    let published = store.publish(&manifest).await.expect("the store answers");
+    assert_eq!(published, watershed_store::Publication::Published);
+    memory.trim(live::TOPIC, 0, 50);
+
+    let log: Arc<dyn Log> = Arc::new(memory.clone());
+    let speed = Speed::start(&log, &store, &project, "node");
+    let status = speed.until_status("the gap is told", |status| status.trouble.is_some()).await;
+    let trouble = status.trouble.expect("just seen");
+    assert!(trouble.contains("partition 0") && trouble.contains("20") && trouble.contains("[50, 100)"), "{trouble}");
+    assert!(status.epochs.is_empty());
+    let refused = speed.ask("rides_hourly", &stale).await.expect_err("there is a gap");
+    assert!(matches!(refused, LiveError::NotReady { .. }), "{refused}");
+
+    // A batch run that accepts the gap moves the watershed past it.
+    let next = live::offsets(&[(0, 80), (1, 80)]);
+    publish(&speed, 2, &next).await;
+    let reply = speed.until_current("rides_hourly", &next).await;
+    speed.check("rides_hourly", &reply, &memory);
+    let refused = speed.ask("rides_hourly", &stale).await.expect_err("the gap stays a gap");
+    assert!(refused.to_string().contains("gap at partition 0"), "{refused}");
+    speed.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retention_that_overtakes_a_follower_stops_it_and_the_other_partitions_go_on() {
+    let memory = MemoryLog::with_topic(live::TOPIC, 2);
+    rides(&memory, 0..100);
+    let watched = WatchedLog::of(&memory);
+    let log: Arc<dyn Log> = Arc::new(watched.clone());
+    let speed = Speed::start(&log, &live::memory_store(), &live::project(&[HOURLY]), "node");
+    let watershed = live::offsets(&[(0, 50), (1, 50)]);
+    publish(&speed, 1, &watershed).await;
+    speed.until_current("rides_hourly", &watershed).await;
+
+    // While the node hears nothing, records are lost that it has not folded.
+    watched.fail(&[Call::Poll]);
+    speed.until_status("the failing log is told", |status| status.trouble.is_some()).await;
+    rides(&memory, 100..200);
+    memory.trim(live::TOPIC, 0, 70);
+    watched.fail(&[]);
+    let status = speed
+        .until_status("the gap is told", |status| {
+            status.trouble.as_ref().is_some_and(|trouble| trouble.contains("offset 50"))
+        })
+        .await;
+    assert!(status.epochs.is_empty(), "no epoch is whole");
+    speed.until_status("partition 1 goes on", |status| status.live.get(Partition(1)) == Offset(100)).await;
+    let refused = speed.ask("rides_hourly", &watershed).await.expect_err("there is a gap");
+    assert!(matches!(refused, LiveError::NotReady { .. }), "{refused}");
+
+    let next = live::offsets(&[(0, 90), (1, 90)]);
+    publish(&speed, 2, &next).await;
+    let reply = speed.until_current("rides_hourly", &next).await;
+    speed.check("rides_hourly", &reply, &memory);
+    speed.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_fails_is_told_and_tried_again() {
+    let memory = MemoryLog::with_topic(live::TOPIC, 2);
+    rides(&memory, 0..100);
+    let watched = WatchedLog::of(&memory);
+    watched.fail(&[Call::Subscribe, Call::Bounds, Call::Reader]);
+    let log: Arc<dyn Log> = Arc::new(watched.clone());
+    let speed = Speed::start(&log, &live::memory_store(), &live::project(&[HOURLY]), "node");
+    speed.until_status("the failing log is told", |status| status.trouble.is_some()).await;
+    for calls in [&[Call::Bounds][..], &[Call::Reader], &[Call::Reader, Call::Poll], &[]] {
+        watched.fail(calls);
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    let reply = speed.until_current("rides_hourly", &Offsets::new()).await;
+    speed.check("rides_hourly", &reply, &memory);
+    let status = speed.until_status("all is well", |status| status.trouble.is_none()).await;
+    assert_eq!(status.records, 100);
+    speed.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_does_not_exist_yet_is_waited_for() {
+    let memory = MemoryLog::new();
+    let speed = start(&memory, &live::memory_store(), "node");
+    let status = speed.until_status("the missing topic is told", |status| status.trouble.is_some()).await;
+    assert!(status.trouble.is_some_and(|trouble| trouble.contains(live::TOPIC)));
+    memory.create(live::TOPIC, 2);
+    rides(&memory, 0..10);
+    let reply = speed.until_current("rides_hourly", &Offsets::new()).await;
+    speed.check("rides_hourly", &reply, &memory);
+    speed.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn freshness_is_the_time_at_which_everything_was_folded() {
+    let memory = MemoryLog::with_topic(live::TOPIC, 2);
+    let watched = WatchedLog::of(&memory);
+    let log: Arc<dyn Log> = Arc::new(watched.clone());
+    let speed = Speed::start(&log, &live::memory_store(), &live::project(&[HOURLY]), "node");
+    let before = now_ms();
+    let status = speed.until_status("it is current", |status| status.current_at_ms >= before).await;
+    assert!(status.current_at_ms <= now_ms());
+    watched.fail(&[Call::Poll]);
+    speed.until_status("the failing log is told", |status| status.trouble.is_some()).await;
+    rides(&memory, 0..2);
+    let produced = now_ms();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(speed.status().await.current_at_ms <= produced, "what is not folded is not claimed");
+    watched.fail(&[]);
+    speed.until_status("it is current again", |status| status.current_at_ms > produced).await;
+    speed.node.shutdown().await;
+}
+
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.expect("the clock is past 1970").as_millis() as i64
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_definition_of_a_view_or_an_unknown_one_is_refused() {
+    let memory = MemoryLog::with_topic(live::TOPIC, 1);
+    let speed = start(&memory, &live::memory_store(), "node");
+    let request = |stream: &str, view: &str, hash: &str| PartialsRequest {
+        stream: stream.to_string(),
+        view: view.to_string(),
+        view_hash: hash.to_string(),
+        watershed: Offsets::new(),
+    };
+    let hash = speed.views["rides_hourly"].hash.clone();
+    for (stream, view, hash) in
+        [("rides", "rides_hourly", "0"), ("rides", "rides_weekly", &*hash), ("trips", "rides_hourly", &*hash)]
+    {
+        let refused = speed.node.partials(&request(stream, view, hash)).await.expect_err("nothing is known of it");
+        assert_eq!(refused, LiveError::UnknownView { view: view.to_string() });
+    }
+    speed.node.shutdown().await;
+}

@@ -1,0 +1,121 @@
+//! A log that counts what is read from it and fails at named calls.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use watershed_schemas::log::{Delivery, Log, LogError, Reader, Records, Subscription};
+use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
+
+use crate::log::MemoryLog;
+
+/// Clones watch the same log together.
+#[derive(Clone)]
+pub struct WatchedLog {
+    pub log: MemoryLog,
+    watch: Arc<Watch>,
+}
+
+#[derive(Default)]
+struct Watch {
+    delivered: AtomicU64,
+    replayed: AtomicU64,
+    failing: Mutex<BTreeSet<Call>>,
+}
+
+/// A call that can be made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    Bounds,
+    Reader,
+    Subscribe,
+    Poll,
+}
+
+impl WatchedLog {
+    pub fn of(log: &MemoryLog) -> Self {
+        WatchedLog { log: log.clone(), watch: Arc::default() }
+    }
+
+    /// Records that members of a group were given.
+    pub fn delivered(&self) -> u64 {
+        self.watch.delivered.load(Ordering::SeqCst)
+    }
+
+    /// Records that readers of single partitions were given.
+    pub fn replayed(&self) -> u64 {
+        self.watch.replayed.load(Ordering::SeqCst)
+    }
+
+    /// From now on these calls fail, and no others.
+    pub fn fail(&self, calls: &[Call]) {
+        *self.watch.failing.lock().expect("no test panics while it holds the watch") =
+            calls.iter().copied().collect();
+    }
+
+    fn check(&self, call: Call) -> Result<(), LogError> {
+        let failing = self.watch.failing.lock().expect("no test panics while it holds the watch");
+        match failing.contains(&call) {
+            true => Err(LogError::Unavailable { brokers: "memory".to_string(), reason: format!("{call:?} fails") }),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Log for WatchedLog {
+    fn bounds(&self, topic: &str) -> Result<Vec<(Partition, OffsetRange)>, LogError> {
+        self.check(Call::Bounds)?;
+        self.log.bounds(topic)
+    }
+
+    fn reader(&self, topic: &str, partition: Partition, from: Offset) -> Result<Box<dyn Reader>, LogError> {
+        self.check(Call::Reader)?;
+        let reader = self.log.reader(topic, partition, from)?;
+        Ok(Box::new(WatchedReader { log: self.clone(), reader }))
+    }
+
+    fn subscribe(&self, topic: &str, group: &str) -> Result<Box<dyn Subscription>, LogError> {
+        self.check(Call::Subscribe)?;
+        let subscription = self.log.subscribe(topic, group)?;
+        Ok(Box::new(WatchedSubscription { log: self.clone(), subscription }))
+    }
+}
+
+struct WatchedReader {
+    log: WatchedLog,
+    reader: Box<dyn Reader>,
+}
+
+impl Reader for WatchedReader {
+    fn next(&mut self, max_records: usize, timeout: Duration) -> Result<Records, LogError> {
+        self.log.check(Call::Reader)?;
+        let records = self.reader.next(max_records, timeout)?;
+        self.log.watch.replayed.fetch_add(records.len() as u64, Ordering::SeqCst);
+        Ok(records)
+    }
+
+    fn position(&self) -> Offset {
+        self.reader.position()
+    }
+}
+
+struct WatchedSubscription {
+    log: WatchedLog,
+    subscription: Box<dyn Subscription>,
+}
+
+impl Subscription for WatchedSubscription {
+    fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Delivery, LogError> {
+        self.log.check(Call::Poll)?;
+        let delivery = self.subscription.poll(max_records, timeout)?;
+        if let Delivery::Records(records) = &delivery {
+            self.log.watch.delivered.fetch_add(records.len() as u64, Ordering::SeqCst);
+        }
+        Ok(delivery)
+    }
+
+    fn start(&mut self, positions: &Offsets) -> Result<(), LogError> {
+        self.subscription.start(positions)
+    }
+}
