@@ -84,7 +84,10 @@ pub fn finish(plan: &Plan, mut groups: Groups<'_>, recomputed: &Recomputed) -> R
     let cells = Cells { plan, groups: &groups, recomputed };
     let (chosen, next_cursor) = order::page(&cells)?;
     if chosen.len() > MOST_ROWS {
-        let detail = format!("the answer has {} rows, more than {MOST_ROWS}: narrow it, or page with \"limit\"", chosen.len());
+        let detail = format!(
+            "the answer has {} rows, more than {MOST_ROWS}: narrow it, or page with \"limit\"",
+            chosen.len()
+        );
         return Err(Refusal::new(Reason::TooLarge, detail));
     }
     let columns = plan.columns().into_iter().map(|column| cells.column(column, &chosen)).collect();

@@ -68,7 +68,8 @@ impl Serving {
         }
         let (loaded, live) = match query.as_of {
             Some(version) => {
-                let retained = state.retained(&self.streams.store, version).await.map_err(|error| unread(&error))?;
+                let retained =
+                    state.retained(&self.streams.store, version).await.map_err(|error| unread(&error))?;
                 let unknown = || {
                     let detail = format!("version {version} of stream {} is not retained", view.stream.name);
                     Refusal::new(Reason::UnknownName, detail).at("as_of", &version.to_string())
@@ -93,8 +94,11 @@ impl Serving {
         let mut answer = if cells <= INLINE_CELLS {
             compute(&plan, &batch, &tables, &recomputed)?
         } else {
-            let computed = tokio::task::spawn_blocking(move || compute(&plan, &batch, &tables, &recomputed)).await;
-            computed.map_err(|error| Refusal::new(Reason::Failed, format!("answering was interrupted: {error}")))??
+            let computed =
+                tokio::task::spawn_blocking(move || compute(&plan, &batch, &tables, &recomputed)).await;
+            computed.map_err(|error| {
+                Refusal::new(Reason::Failed, format!("answering was interrupted: {error}"))
+            })??
         };
         answer.block = block;
         meets(&answer, &require)?;
@@ -135,9 +139,13 @@ impl Serving {
             }
             // With neither half there is nothing to answer from.
             if held.is_none() {
-                return Err(Refusal::not_ready(format!("view {} has no version yet, and {error}", view.name)));
+                return Err(Refusal::not_ready(format!(
+                    "view {} has no version yet, and {error}",
+                    view.name
+                )));
             }
-            let live = Live { chosen: Chosen::default(), tables: Vec::new(), missing: Some(error.to_string()) };
+            let live =
+                Live { chosen: Chosen::default(), tables: Vec::new(), missing: Some(error.to_string()) };
             return Ok((loaded, Some(live)));
         }
     }
@@ -197,8 +205,10 @@ fn by_group(groups: &Groups<'_>, exacts: &Exacts) -> Recomputed {
     let mut recomputed: Recomputed =
         exacts.measures.iter().map(|measure| (*measure, vec![None; groups.len()])).collect();
     for row in &exacts.rows {
-        let codes = row.dimensions.iter().enumerate().map(|(index, value)| groups.keys.find_code(index, value));
-        let group = codes.collect::<Option<Vec<u32>>>().and_then(|codes| groups.keys.find(row.bucket, &codes));
+        let codes =
+            row.dimensions.iter().enumerate().map(|(index, value)| groups.keys.find_code(index, value));
+        let group =
+            codes.collect::<Option<Vec<u32>>>().and_then(|codes| groups.keys.find(row.bucket, &codes));
         if let Some(group) = group {
             for (measure, value) in exacts.measures.iter().zip(&row.measures) {
                 if let Some(values) = recomputed.get_mut(measure) {
@@ -224,7 +234,8 @@ fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Blo
     };
     let Some(live) = live else {
         let reason = manifest.is_none().then(|| "there is no version yet".to_string());
-        let freshness_ms = manifest.and_then(|manifest| DateTime::parse_from_rfc3339(&manifest.created_at).ok());
+        let freshness_ms =
+            manifest.and_then(|manifest| DateTime::parse_from_rfc3339(&manifest.created_at).ok());
         let incomplete_because = incomplete(reason);
         return Block {
             stream,
@@ -246,7 +257,11 @@ fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Blo
     let reason = live.missing.clone().or_else(|| {
         let uncovered: Vec<Partition> = end.partitions().filter(|of| !chosen.live.names(*of)).collect();
         let first = uncovered.first()?;
-        Some(format!("no speed node holds partition {first} ({} of {} are held)", chosen.live.len(), end.len()))
+        Some(format!(
+            "no speed node holds partition {first} ({} of {} are held)",
+            chosen.live.len(),
+            end.len()
+        ))
     });
     let incomplete_because = incomplete(reason);
     Block {
@@ -266,16 +281,25 @@ fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Blo
 fn meets(answer: &Answer, require: &[Requirement]) -> Result<(), Refusal> {
     for requirement in require {
         let unmet = match requirement {
-            Requirement::Exact => answer.columns.iter().find(|column| column.exact == Some(false)).map(|column| {
-                let instead = "ask the view's own grain and dimensions below the watershed, or accuracy \"exact\"";
-                format!("exact: \"{}\" is merged from sketches; {instead}", column.name)
-            }),
+            Requirement::Exact => {
+                answer.columns.iter().find(|column| column.exact == Some(false)).map(|column| {
+                    let instead =
+                        "ask the view's own grain and dimensions below the watershed, or accuracy \"exact\"";
+                    format!("exact: \"{}\" is merged from sketches; {instead}", column.name)
+                })
+            }
             Requirement::Complete => (!answer.block.complete).then(|| {
-                format!("complete: {}", answer.block.incomplete_because.as_deref().unwrap_or("records are missing"))
+                format!(
+                    "complete: {}",
+                    answer.block.incomplete_because.as_deref().unwrap_or("records are missing")
+                )
             }),
             Requirement::Fresh(limit) => match answer.block.freshness_ms {
                 Some(age) if u128::try_from(age).unwrap_or_default() <= limit.as_millis() => None,
-                Some(age) => Some(format!("fresh: the answer is {age} ms old, asked for at most {} ms", limit.as_millis())),
+                Some(age) => Some(format!(
+                    "fresh: the answer is {age} ms old, asked for at most {} ms",
+                    limit.as_millis()
+                )),
                 None => Some("fresh: how fresh the answer is is not known".to_string()),
             },
         };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatchReader as _};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes as ar;
 use bytes::Bytes;
@@ -84,7 +84,9 @@ pub fn value(column: &dyn Array, data_type: &DataType, row: usize) -> Value {
         }
         DataType::Text => Value::Text(column.as_string::<i32>().value(row).into()),
         DataType::Date => Value::Date(column.as_primitive::<ar::Date32Type>().value(row)),
-        DataType::Timestamp => Value::Timestamp(column.as_primitive::<ar::TimestampMicrosecondType>().value(row)),
+        DataType::Timestamp => {
+            Value::Timestamp(column.as_primitive::<ar::TimestampMicrosecondType>().value(row))
+        }
         DataType::TopK(item) => {
             let items = column.as_list::<i32>().value(row);
             let items = items.as_struct();

@@ -46,7 +46,8 @@ impl Format {
         for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
             let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
-            let quality = parts.find_map(|part| part.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse().ok());
+            let quality =
+                parts.find_map(|part| part.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse().ok());
             let known = FORMATS.iter().find(|(_, _, known)| *known == media_type);
             if let (Some((format, ..)), Some(quality)) = (known, quality)
                 && quality > best.1

@@ -83,7 +83,10 @@ pub enum Buckets {
     Stored(Window),
     All,
     /// Cut on the wall clock of a zone.
-    Every { length: Length, zone: Tz },
+    Every {
+        length: Length,
+        zone: Tz,
+    },
 }
 
 impl Buckets {
@@ -160,7 +163,8 @@ fn offsets(zone: Tz, from: i64, until: i64) -> BTreeSet<i64> {
     }
     // No zone has kept an offset for less than a fortnight since 1970.
     let (from, until) = (from.clamp(-USUAL.1, 2 * USUAL.1), until.clamp(-USUAL.1, 2 * USUAL.1));
-    let steps = (0..).map(|step| from.saturating_add(step * 14 * DAY_MICROS)).take_while(|instant| *instant < until);
+    let steps =
+        (0..).map(|step| from.saturating_add(step * 14 * DAY_MICROS)).take_while(|instant| *instant < until);
     steps.chain([from, until]).map(|instant| calendar::offset(zone, instant)).collect()
 }
 

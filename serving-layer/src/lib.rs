@@ -15,7 +15,7 @@ pub mod live;
 pub mod merge;
 pub mod plan;
 pub mod query;
-pub mod refusal;
 mod recompute;
+pub mod refusal;
 pub mod versions;
 mod wire;

@@ -80,7 +80,8 @@ pub fn merge<'a>(sources: &'a [Source<'a>], selection: &'a Selection<'a>) -> Gro
     let mut taken = Vec::with_capacity(sources.len());
     for (index, source) in sources.iter().enumerate() {
         let rows = passing(&source.table.keys, selection);
-        let into = keys.regroup(&source.table.keys, &rows, selection.dimensions, |start| selection.buckets.start(start));
+        let into = keys
+            .regroup(&source.table.keys, &rows, selection.dimensions, |start| selection.buckets.start(start));
         groups.resize(keys.len(), Group::default());
         for (row, group) in rows.iter().zip(&into) {
             let group = &mut groups[*group as usize];
@@ -119,7 +120,8 @@ pub fn merge<'a>(sources: &'a [Source<'a>], selection: &'a Selection<'a>) -> Gro
 
 /// The rows whose window and dimensions pass.
 fn passing(keys: &Keys, selection: &Selection<'_>) -> Vec<u32> {
-    let passes: Vec<(usize, Vec<bool>)> = selection.conditions.iter().map(|condition| codes(keys, condition)).collect();
+    let passes: Vec<(usize, Vec<bool>)> =
+        selection.conditions.iter().map(|condition| codes(keys, condition)).collect();
     let in_range = |window: &i64| selection.from <= *window && *window < selection.to;
     let windows = keys.windows().iter().enumerate().filter(|(_, window)| in_range(window));
     let rows = windows.map(|(row, _)| row as u32);
@@ -179,7 +181,9 @@ impl Groups<'_> {
                     Some(column) => {
                         Finished { value: cells::value(column, result_type, group.row as usize), exact: true }
                     }
-                    None => Finished { value: source.table.measures[index].finish(group.row), exact: algebraic },
+                    None => {
+                        Finished { value: source.table.measures[index].finish(group.row), exact: algebraic }
+                    }
                 })
             }
             _ => Some(Finished { value: self.merged[measure].finish(group.merged), exact: algebraic }),

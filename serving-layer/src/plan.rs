@@ -63,9 +63,11 @@ pub enum Column {
 
 /// Resolves a question against its view.
 pub fn plan(query: &Query, view: &Arc<View>) -> Result<Plan, Refusal> {
-    let measures = resolve(query.measures.as_deref(), view.measures.len(), "measures", |name| measure(view, name))?;
-    let dimensions =
-        resolve(query.group_by.as_deref(), view.dimensions.len(), "group_by", |name| dimension(view, "group_by", name))?;
+    let measures =
+        resolve(query.measures.as_deref(), view.measures.len(), "measures", |name| measure(view, name))?;
+    let dimensions = resolve(query.group_by.as_deref(), view.dimensions.len(), "group_by", |name| {
+        dimension(view, "group_by", name)
+    })?;
     let conditions = query.filters.iter().map(|filter| condition(view, filter)).collect::<Result<_, _>>()?;
     let buckets = buckets(query, view)?;
     let mut plan = Plan {
@@ -139,10 +141,17 @@ impl Plan {
         let Some(column) = columns.iter().find(|column| self.name(**column) == name) else {
             let known = columns.iter().map(|column| self.name(*column));
             let refusal = Refusal::unknown_name("column", name, known).at("order_by", name);
-            return Err(Refusal { detail: format!("{} in order_by: the answer has no such column", refusal.detail), ..refusal });
+            return Err(Refusal {
+                detail: format!("{} in order_by: the answer has no such column", refusal.detail),
+                ..refusal
+            });
         };
         if matches!(self.data_type(*column), DataType::TopK(_)) {
-            return Err(Refusal::wrong_at("order_by", name, format!("\"{name}\" is a list: it has no order")));
+            return Err(Refusal::wrong_at(
+                "order_by",
+                name,
+                format!("\"{name}\" is a list: it has no order"),
+            ));
         }
         Ok(*column)
     }
@@ -179,7 +188,11 @@ fn dimension(view: &View, key: &str, name: &str) -> Result<usize, Refusal> {
     view.dimension(name).ok_or_else(|| {
         if name == view.window.name {
             let instead = if key == "group_by" { "\"grain\"" } else { "\"from\" and \"to\"" };
-            return Refusal::wrong_at(key, name, format!("\"{name}\" is the view's window, not a dimension: use {instead}"));
+            return Refusal::wrong_at(
+                key,
+                name,
+                format!("\"{name}\" is the view's window, not a dimension: use {instead}"),
+            );
         }
         let known = view.dimensions.iter().map(|dimension| dimension.name.as_str());
         let refusal = Refusal::unknown_name("dimension", name, known).at(key, name);

@@ -16,8 +16,22 @@ use crate::refusal::{Place, Refusal};
 
 /// The keys of a question. `POST` bodies and `GET` parameters share them, beside `where.<dimension>`.
 pub const KEYS: [&str; 16] = [
-    "view", "measures", "group_by", "where", "from", "to", "grain", "time_zone", "fill", "order_by", "limit",
-    "cursor", "accuracy", "require", "as_of", "include",
+    "view",
+    "measures",
+    "group_by",
+    "where",
+    "from",
+    "to",
+    "grain",
+    "time_zone",
+    "fill",
+    "order_by",
+    "limit",
+    "cursor",
+    "accuracy",
+    "require",
+    "as_of",
+    "include",
 ];
 
 #[derive(Clone, Debug, PartialEq)]
@@ -107,7 +121,9 @@ pub fn locate(body: &[u8], refusal: Refusal) -> Refusal {
 /// Turns the key of a wrong question into the parameter that it was read from.
 pub fn as_parameter(refusal: Refusal) -> Refusal {
     let place = refusal.place.map(|place| match place {
-        Place::Key { key, text } if !KEYS.contains(&key.as_str()) => Place::Key { key: format!("where.{key}"), text },
+        Place::Key { key, text } if !KEYS.contains(&key.as_str()) => {
+            Place::Key { key: format!("where.{key}"), text }
+        }
         place => place,
     });
     Refusal { place, ..refusal }
@@ -158,9 +174,10 @@ mod values {
 
     pub fn time_zone(text: &str) -> Result<Tz, Refusal> {
         text.parse().map_err(|_| {
-            let known = chrono_tz::TZ_VARIANTS.iter().map(Tz::name);
+            let known = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
             let did_you_mean = watershed_schemas::problem::nearest(text, known);
-            let detail = format!("unknown time zone \"{text}\", expected an IANA name such as \"Europe/Berlin\"");
+            let detail =
+                format!("unknown time zone \"{text}\", expected an IANA name such as \"Europe/Berlin\"");
             Refusal { did_you_mean, ..Refusal::wrong_at("time_zone", text, detail) }
         })
     }
@@ -188,11 +205,16 @@ mod values {
     pub fn requirement(text: &str) -> Result<Requirement, Refusal> {
         match text.split_once(':') {
             Some(("fresh", duration)) => time::duration(duration).map(Requirement::Fresh).ok_or_else(|| {
-                let detail = format!("\"{duration}\" is not a duration, expected such as \"500ms\", \"5s\" or \"1m\"");
+                let detail =
+                    format!("\"{duration}\" is not a duration, expected such as \"500ms\", \"5s\" or \"1m\"");
                 Refusal::wrong_at("require", text, detail)
             }),
-            _ if text == "fresh" => Err(Refusal::wrong_at("require", text, "fresh needs a duration, such as \"fresh:5s\"")),
-            _ => choice("require", text, &[("exact", Requirement::Exact), ("complete", Requirement::Complete)]),
+            _ if text == "fresh" => {
+                Err(Refusal::wrong_at("require", text, "fresh needs a duration, such as \"fresh:5s\""))
+            }
+            _ => {
+                choice("require", text, &[("exact", Requirement::Exact), ("complete", Requirement::Complete)])
+            }
         }
     }
 
@@ -205,7 +227,8 @@ mod values {
 
     pub fn instant(key: &str, text: &str, zone: Tz) -> Result<i64, Refusal> {
         time::instant(text, zone).ok_or_else(|| {
-            let detail = format!("{key} \"{text}\" is not a time, expected RFC 3339 such as \"2013-01-01T00:00:00Z\"");
+            let detail =
+                format!("{key} \"{text}\" is not a time, expected RFC 3339 such as \"2013-01-01T00:00:00Z\"");
             Refusal::wrong_at(key, text, detail)
         })
     }

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use polars::prelude::{
-    AnyValue, Buffer, Column, DataFrame, DataType as PolarsType, Expr, Field, IntoColumn, IntoSeries,
-    LazyFrame, LiteralValue, PolarsError, PolarsResult, ScanArgsParquet, ScanSources, Scalar, TimeUnit, lit,
+    AnyValue, ChunkApply as _, Column, DataFrame, DataType as PolarsType, Expr, Field, IntoColumn,
+    IntoSeries, LazyFrame, LiteralValue, PolarsError, PolarsResult, Scalar, ScanArgsParquet, ScanSources,
+    Schema, TimeUnit, lit,
 };
 use watershed_schemas::exact::{Grouping, exact, window_start};
 use watershed_schemas::manifest::{EventFile, Manifest};
 use watershed_schemas::states::WINDOW_START;
+use watershed_schemas::stream::{OFFSET_COLUMN, PARTITION_COLUMN, TIMESTAMP_COLUMN};
 use watershed_schemas::types::DataType;
 use watershed_schemas::value::Value;
+use watershed_schemas::view::View;
 use watershed_store::{Store, StoreError};
 
 use crate::grain::Buckets;
@@ -29,7 +32,9 @@ pub enum RecomputeError {
     Polars(#[from] PolarsError),
     #[error("interrupted: {0}")]
     Interrupted(#[from] tokio::task::JoinError),
-    #[error("exact numbers here take reading {bytes} bytes of events, more than {MOST_BYTES}: narrow \"from\" and \"to\"")]
+    #[error(
+        "exact numbers here take reading {bytes} bytes of events, more than {MOST_BYTES}: narrow \"from\" and \"to\""
+    )]
     TooLarge { bytes: u64 },
 }
 
@@ -64,7 +69,7 @@ pub async fn recompute(
     let mut buffers = Vec::with_capacity(files.len());
     for file in files {
         let bytes = store.read(&file.file).await?;
-        buffers.push(Buffer::from(Vec::from(bytes)));
+        buffers.push(Vec::from(bytes));
     }
     if buffers.is_empty() {
         return Ok(Vec::new());
@@ -80,10 +85,9 @@ fn touches(plan: &Plan, file: &EventFile) -> bool {
     plan.reaches(window.start(first), window.start(first + DAY_MICROS - 1))
 }
 
-fn aggregate(buffers: Vec<Buffer<u8>>, plan: &Plan, measures: &[usize]) -> PolarsResult<Vec<Row>> {
+fn aggregate(files: Vec<Vec<u8>>, plan: &Plan, measures: &[usize]) -> PolarsResult<Vec<Row>> {
     let view = &plan.view;
-    let events =
-        LazyFrame::scan_parquet_sources(ScanSources::Buffers(Arc::from(buffers)), ScanArgsParquet::default())?;
+    let events = scan(view, files)?;
     let start = window_start(view);
     let mut keep = lit(true);
     if plan.from != i64::MIN {
@@ -99,7 +103,9 @@ fn aggregate(buffers: Vec<Buffer<u8>>, plan: &Plan, measures: &[usize]) -> Polar
     let bucket = match buckets {
         Buckets::All => None,
         Buckets::Stored(_) => Some(start.alias(WINDOW_START)),
-        Buckets::Every { .. } => Some(start.map(move |starts| cut(&starts, buckets), same_type).alias(WINDOW_START)),
+        Buckets::Every { .. } => {
+            Some(start.map(move |starts| cut(&starts, buckets), same_type).alias(WINDOW_START))
+        }
     };
     let grouping = Grouping {
         bucket,
@@ -108,6 +114,19 @@ fn aggregate(buffers: Vec<Buffer<u8>>, plan: &Plan, measures: &[usize]) -> Polar
     };
     let groups = exact(view, events.filter(keep), &grouping).collect()?;
     rows(&groups, plan, measures)
+}
+
+/// A plan over verified bytes. Fields that were declared after a file was written are NULL in it.
+fn scan(view: &View, files: Vec<Vec<u8>>) -> PolarsResult<LazyFrame> {
+    let fields = view.stream.fields.iter();
+    let mut schema: Schema =
+        fields.map(|field| (field.name.as_str().into(), field.data_type.polars())).collect();
+    schema.with_column(PARTITION_COLUMN.into(), PolarsType::Int32);
+    schema.with_column(OFFSET_COLUMN.into(), PolarsType::Int64);
+    schema.with_column(TIMESTAMP_COLUMN.into(), DataType::Timestamp.polars());
+    let args =
+        ScanArgsParquet { schema: Some(Arc::new(schema)), allow_missing_columns: true, ..Default::default() };
+    LazyFrame::scan_parquet_sources(ScanSources::Buffers(files.into_iter().map(Into::into).collect()), args)
 }
 
 fn holds(plan: &Plan, condition: &Condition) -> Expr {
@@ -139,10 +158,14 @@ fn cut(starts: &Column, buckets: Buckets) -> PolarsResult<Column> {
     let starts = starts.as_materialized_series();
     let micros = starts.cast(&PolarsType::Int64)?;
     let micros = micros.i64()?.apply_values(|start| buckets.start(start));
-    Ok(micros.with_name(starts.name().clone()).into_series().cast(&DataType::Timestamp.polars())?.into_column())
+    Ok(micros
+        .with_name(starts.name().clone())
+        .into_series()
+        .cast(&DataType::Timestamp.polars())?
+        .into_column())
 }
 
-fn same_type(_: &polars::prelude::Schema, field: &Field) -> PolarsResult<Field> {
+fn same_type(_: &Schema, field: &Field) -> PolarsResult<Field> {
     Ok(field.clone())
 }
 
@@ -151,12 +174,20 @@ fn rows(groups: &DataFrame, plan: &Plan, measures: &[usize]) -> PolarsResult<Vec
         Buckets::All => None,
         _ => Some(groups.column(WINDOW_START)?.cast(&PolarsType::Int64)?),
     };
-    let column = |column: plan::Column| Ok::<_, PolarsError>((groups.column(plan.name(column))?, plan.data_type(column)));
+    let column = |column: plan::Column| {
+        Ok::<_, PolarsError>((groups.column(plan.name(column))?, plan.data_type(column)))
+    };
     let dimensions = (0..plan.dimensions.len()).map(|index| column(plan::Column::Dimension(index)));
     let dimensions = dimensions.collect::<PolarsResult<Vec<_>>>()?;
-    let measures = measures.iter().map(|index| column(plan::Column::Measure(*index))).collect::<PolarsResult<Vec<_>>>()?;
+    let measures = measures
+        .iter()
+        .map(|index| column(plan::Column::Measure(*index)))
+        .collect::<PolarsResult<Vec<_>>>()?;
     let values = |columns: &[(&Column, &DataType)], row| {
-        columns.iter().map(|(column, data_type)| Ok(value(column.get(row)?, data_type))).collect::<PolarsResult<Vec<_>>>()
+        columns
+            .iter()
+            .map(|(column, data_type)| Ok(value(column.get(row)?, data_type)))
+            .collect::<PolarsResult<Vec<_>>>()
     };
     let row = |row: usize| {
         let bucket = match &starts {

@@ -15,7 +15,7 @@ use crate::cells::{Cells, CellsError};
 
 mod refresh;
 
-pub use refresh::{Readiness, Streams, StreamState};
+pub use refresh::{Readiness, StreamState, Streams};
 
 /// A version whose views are in memory.
 #[derive(Debug)]
@@ -59,7 +59,8 @@ impl Loaded {
     ) -> Result<Loaded, LoadError> {
         let mut loaded = BTreeMap::new();
         for view in views {
-            let Some(stored) = manifest.views.get(&view.name).filter(|stored| stored.hash == view.hash) else {
+            let Some(stored) = manifest.views.get(&view.name).filter(|stored| stored.hash == view.hash)
+            else {
                 continue;
             };
             let before = before.and_then(|before| before.views.get(&view.name));

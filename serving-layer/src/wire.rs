@@ -86,7 +86,9 @@ pub enum Refused {
 impl From<LiveError> for Refused {
     fn from(error: LiveError) -> Self {
         match error {
-            LiveError::NotReady { stream, watershed, reason } => Refused::NotReady { stream, watershed, reason },
+            LiveError::NotReady { stream, watershed, reason } => {
+                Refused::NotReady { stream, watershed, reason }
+            }
             LiveError::UnknownView { view } => Refused::UnknownView { view },
             LiveError::Unavailable { reason } => Refused::Unavailable { reason },
         }
@@ -96,7 +98,9 @@ impl From<LiveError> for Refused {
 impl From<Refused> for LiveError {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::NotReady { stream, watershed, reason } => LiveError::NotReady { stream, watershed, reason },
+            Refused::NotReady { stream, watershed, reason } => {
+                LiveError::NotReady { stream, watershed, reason }
+            }
             Refused::UnknownView { view } => LiveError::UnknownView { view },
             Refused::Unavailable { reason } => LiveError::Unavailable { reason },
         }

@@ -20,7 +20,8 @@ pub fn write(plan: &Plan, key: &[Value]) -> String {
 
 pub fn read(plan: &Plan, text: &str) -> Result<Vec<Value>, Refusal> {
     let wrong = || {
-        let detail = "the cursor is not one that this question gave: ask with the next_cursor of the page before";
+        let detail =
+            "the cursor is not one that this question gave: ask with the next_cursor of the page before";
         Refusal::wrong_at("cursor", text, detail)
     };
     let bytes = hex(text).ok_or_else(wrong)?;
@@ -41,7 +42,8 @@ pub fn read(plan: &Plan, text: &str) -> Result<Vec<Value>, Refusal> {
 fn fingerprint(plan: &Plan) -> [u8; FINGERPRINT] {
     let Plan { view, dimensions, conditions, from, to, buckets, fill, .. } = plan;
     let order = order::columns(plan);
-    let text = format!("{} {dimensions:?} {conditions:?} {from} {to} {buckets:?} {fill:?} {order:?}", view.hash);
+    let text =
+        format!("{} {dimensions:?} {conditions:?} {from} {to} {buckets:?} {fill:?} {order:?}", view.hash);
     let mut print = [0; FINGERPRINT];
     print.copy_from_slice(&Sha256::digest(text)[..FINGERPRINT]);
     print

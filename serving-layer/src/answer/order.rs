@@ -71,7 +71,11 @@ impl<'a> Order<'a> {
         for (place, (column, descending)) in self.columns.iter().enumerate() {
             let ordering = match column {
                 Column::Window => directed(groups.bucket(left).cmp(&groups.bucket(right)), *descending),
-                Column::Dimension(index) if groups.keys.code(left, *index) == groups.keys.code(right, *index) => continue,
+                Column::Dimension(index)
+                    if groups.keys.code(left, *index) == groups.keys.code(right, *index) =>
+                {
+                    continue;
+                }
                 Column::Dimension(index) => {
                     ordered(groups.keys.value(left, *index), groups.keys.value(right, *index), *descending)
                 }

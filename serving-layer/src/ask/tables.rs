@@ -41,7 +41,10 @@ impl Tables {
             for (_, _, batch) in chosen.states.iter().filter(|(of, ..)| *of == partition) {
                 let table = StateTable::from_record_batch(view.clone(), batch).map_err(|error| {
                     tracing::error!(view = view.name, %partition, %error, "live states not understood");
-                    Refusal::new(Reason::Failed, format!("the speed layer sent states that this server cannot read: {error}"))
+                    Refusal::new(
+                        Reason::Failed,
+                        format!("the speed layer sent states that this server cannot read: {error}"),
+                    )
                 })?;
                 tables.push(Arc::new(table));
             }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array, ListArray, StringArray,
-    StructArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array, ListArray,
+    StringArray, StructArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType as ArrowType, Field, Fields, Schema};
@@ -58,7 +58,15 @@ fn batch(answer: &Answer) -> Result<RecordBatch, ArrowError> {
 fn array(data_type: &DataType, values: &[&Value]) -> Result<ArrayRef, ArrowError> {
     macro_rules! collect {
         ($array:ty, $pattern:pat => $value:expr) => {
-            Arc::new(values.iter().map(|value| match value { $pattern => Some($value), _ => None }).collect::<$array>())
+            Arc::new(
+                values
+                    .iter()
+                    .map(|value| match value {
+                        $pattern => Some($value),
+                        _ => None,
+                    })
+                    .collect::<$array>(),
+            )
         };
     }
     Ok(match data_type {

@@ -68,15 +68,21 @@ struct MetaError {
 }
 
 fn metas(answer: &Answer) -> Vec<Meta<'_>> {
-    let meta = |column: &'_ AnswerColumn| {
-        let error = column.error.as_ref();
-        MetaError { kind: error?.kind, bound: error?.bound, confidence: error?.confidence }.into()
-    };
-    let column = |column| {
-        let AnswerColumn { name, data_type, exact, .. } = column;
-        Meta { name, r#type: data_type.to_string(), exact: *exact, error: meta(column) }
-    };
-    answer.columns.iter().map(column).collect()
+    answer.columns.iter().map(meta).collect()
+}
+
+fn meta(column: &AnswerColumn) -> Meta<'_> {
+    let AnswerColumn { name, data_type, exact, error, .. } = column;
+    Meta {
+        name,
+        r#type: data_type.to_string(),
+        exact: *exact,
+        error: error.as_ref().map(|error| MetaError {
+            kind: error.kind,
+            bound: error.bound,
+            confidence: error.confidence,
+        }),
+    }
 }
 
 fn rows(out: &mut Vec<u8>, answer: &Answer, end: &[u8], between: &[u8]) {

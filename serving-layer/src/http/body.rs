@@ -25,7 +25,10 @@ async fn collect(mut payload: web::Payload) -> Result<Vec<u8>, Refusal> {
         let broken = |error| Refusal::new(Reason::WrongQuestion, format!("the body cannot be read: {error}"));
         body.extend_from_slice(&chunk.map_err(broken)?);
         if body.len() > MOST_BYTES {
-            return Err(Refusal::new(Reason::TooLarge, format!("the body is larger than {MOST_BYTES} bytes")));
+            return Err(Refusal::new(
+                Reason::TooLarge,
+                format!("the body is larger than {MOST_BYTES} bytes"),
+            ));
         }
     }
     Ok(body)

@@ -11,8 +11,9 @@ pub type Source = web::Data<dyn LiveSource>;
 
 pub async fn partials(payload: web::Payload, live: Source) -> Result<HttpResponse, Refusal> {
     let body = body::read(payload).await?;
-    let request: PartialsRequest = serde_json::from_slice(&body)
-        .map_err(|error| Refusal::new(Reason::WrongQuestion, format!("not a request for partials: {error}")))?;
+    let request: PartialsRequest = serde_json::from_slice(&body).map_err(|error| {
+        Refusal::new(Reason::WrongQuestion, format!("not a request for partials: {error}"))
+    })?;
     Ok(match live.partials(&request).await {
         Ok(replies) => match wire::encode(&replies) {
             Ok(bytes) => HttpResponse::Ok().content_type(wire::MEDIA_TYPE).body(bytes),

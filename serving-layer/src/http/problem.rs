@@ -29,7 +29,9 @@ fn kind(reason: Reason) -> (StatusCode, &'static str, &'static str) {
     match reason {
         Reason::WrongQuestion => (StatusCode::BAD_REQUEST, "wrong-question", "The question is wrong"),
         Reason::UnknownName => (StatusCode::NOT_FOUND, "unknown-name", "There is nothing of that name"),
-        Reason::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method", "This address has other methods"),
+        Reason::MethodNotAllowed => {
+            (StatusCode::METHOD_NOT_ALLOWED, "method", "This address has other methods")
+        }
         Reason::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too-slow", "The question took too long to arrive"),
         Reason::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Larger than this server gives"),
         Reason::Unmet => (StatusCode::UNPROCESSABLE_ENTITY, "unmet", "A requirement cannot be met"),
@@ -76,7 +78,8 @@ pub async fn unknown_route(request: HttpRequest) -> Result<HttpResponse, Refusal
 
 /// A route asked with another method than `allowed`.
 pub fn method_not_allowed(allowed: &'static str) -> HttpResponse {
-    let mut response = Refusal::new(Reason::MethodNotAllowed, format!("ask this address with {allowed}")).error_response();
+    let mut response =
+        Refusal::new(Reason::MethodNotAllowed, format!("ask this address with {allowed}")).error_response();
     response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed));
     response
 }

@@ -36,6 +36,7 @@ pub async fn get(
 
 fn parameters(request: &HttpRequest) -> Result<Vec<(String, String)>, Refusal> {
     let parameters = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
-    let parameters = parameters.map_err(|error| Refusal::wrong("query", format!("the parameters cannot be read: {error}")))?;
+    let parameters = parameters
+        .map_err(|error| Refusal::wrong("query", format!("the parameters cannot be read: {error}")))?;
     Ok(parameters.into_inner())
 }

@@ -120,7 +120,10 @@ fn stream_status(state: &StreamState, intents: Result<Vec<Intent>, StoreError>) 
     let mut trouble: Vec<String> = state.trouble().into_iter().chain(state.live_trouble()).collect();
     let now = now_ms();
     let running = match intents {
-        Ok(intents) => intents.into_iter().filter(|intent| intent.lease_until_ms > now).max_by_key(|intent| intent.version),
+        Ok(intents) => intents
+            .into_iter()
+            .filter(|intent| intent.lease_until_ms > now)
+            .max_by_key(|intent| intent.version),
         Err(error) => {
             trouble.push(error.to_string());
             None
@@ -178,7 +181,10 @@ fn name(readiness: Readiness) -> &'static str {
     }
 }
 
-pub async fn versions(stream: web::Path<String>, serving: web::Data<Serving>) -> Result<HttpResponse, Refusal> {
+pub async fn versions(
+    stream: web::Path<String>,
+    serving: web::Data<Serving>,
+) -> Result<HttpResponse, Refusal> {
     let state = serving.stream(&stream)?;
     let store = &serving.streams.store;
     let unread = |error: StoreError| Refusal::not_ready(error.to_string());
@@ -205,7 +211,9 @@ fn version_info(manifest: Manifest) -> VersionInfo {
         events: manifest.events.iter().map(|file| file.file.rows).sum(),
         dead_letters: manifest.dead_letters.iter().map(|file| file.file.rows).sum(),
         gaps: manifest.gaps,
-        views: views.map(|(name, view)| (name, ViewVersionInfo { rows: view.rows, accuracy: view.accuracy })).collect(),
+        views: views
+            .map(|(name, view)| (name, ViewVersionInfo { rows: view.rows, accuracy: view.accuracy }))
+            .collect(),
     }
 }
 
@@ -219,7 +227,10 @@ pub async fn readyz(serving: web::Data<Serving>) -> Result<HttpResponse, Refusal
     match serving.streams.iter().find(waiting) {
         None => Ok(json(&serde_json::json!({ "status": "ready" }))),
         Some(state) => {
-            let why = state.trouble().or(state.live_trouble()).map_or(String::new(), |trouble| format!(": {trouble}"));
+            let why = state
+                .trouble()
+                .or(state.live_trouble())
+                .map_or(String::new(), |trouble| format!(": {trouble}"));
             let detail = format!("stream {} is {}{why}", state.stream.name, name(state.readiness()));
             Err(Refusal { reason: Reason::NotReady, ..Refusal::not_ready(detail) })
         }

@@ -107,7 +107,11 @@ fn info<'a>(serving: &Serving, view: &'a View) -> ViewInfo<'a> {
         name: &measure.name,
         r#type: measure.result_type.to_string(),
         always_exact: !measure.aggregate.is_sketched(),
-        error: error_bound(measure).map(|error| Bound { kind: error.kind, bound: error.bound, confidence: error.confidence }),
+        error: error_bound(measure).map(|error| Bound {
+            kind: error.kind,
+            bound: error.bound,
+            confidence: error.confidence,
+        }),
     };
     let dimensions = view.dimensions.iter();
     ViewInfo {
@@ -122,7 +126,10 @@ fn info<'a>(serving: &Serving, view: &'a View) -> ViewInfo<'a> {
             .map(|dimension| Column { name: &dimension.name, r#type: dimension.scalar.data_type.to_string() })
             .collect(),
         measures: view.measures.iter().map(measure).collect(),
-        schedule: view.schedule.as_ref().map(|schedule| Schedule { cron: &schedule.cron, time_zone: &schedule.time_zone }),
+        schedule: view
+            .schedule
+            .as_ref()
+            .map(|schedule| Schedule { cron: &schedule.cron, time_zone: &schedule.time_zone }),
         version: held.map(|held| held.version().0),
         rows: held.and_then(|held| held.views.get(&view.name)).map(|view| view.rows()),
         sql: &view.sql,

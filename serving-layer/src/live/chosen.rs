@@ -25,7 +25,10 @@ pub struct Chosen {
 pub fn choose(replies: Vec<Partials>, watershed: Option<&Offsets>) -> Chosen {
     let same = |reply: &&Partials| {
         let held = |watershed: &Offsets| {
-            reply.live.partitions().all(|partition| reply.watershed.get(partition) == watershed.get(partition))
+            reply
+                .live
+                .partitions()
+                .all(|partition| reply.watershed.get(partition) == watershed.get(partition))
         };
         watershed.is_none_or(held)
     };
@@ -51,7 +54,8 @@ pub fn choose(replies: Vec<Partials>, watershed: Option<&Offsets>) -> Chosen {
         // What lies below the watershed is in the version, however far this node has come.
         let live = reply.live.get(*partition).max(start);
         chosen.live.set(*partition, live);
-        let oldest = chosen.current_at_ms.map_or(reply.current_at_ms, |oldest| oldest.min(reply.current_at_ms));
+        let oldest =
+            chosen.current_at_ms.map_or(reply.current_at_ms, |oldest| oldest.min(reply.current_at_ms));
         chosen.current_at_ms = Some(oldest);
         let tables = reply.partitions.iter().zip(&reply.states).filter(|(of, _)| *of == partition);
         chosen.states.extend(tables.map(|(_, table)| (*partition, live, table.clone())));

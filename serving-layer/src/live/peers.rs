@@ -34,7 +34,8 @@ impl Peers {
     pub fn new(peers: &[String]) -> Result<Self, PeersError> {
         // Whoever came first has installed a provider; which one does not matter here.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT).no_proxy().build()?;
+        let client =
+            Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT).no_proxy().build()?;
         let parse = |peer: &String| {
             let text = if peer.contains("://") { peer.clone() } else { format!("http://{peer}") };
             let address = |reason: String| PeersError::Address { peer: peer.clone(), reason };
@@ -123,7 +124,10 @@ fn path(node: &Url, parts: &[&str]) -> Url {
     url
 }
 
-async fn body(node: &Url, response: Result<reqwest::Response, reqwest::Error>) -> Result<bytes::Bytes, LiveError> {
+async fn body(
+    node: &Url,
+    response: Result<reqwest::Response, reqwest::Error>,
+) -> Result<bytes::Bytes, LiveError> {
     let response = response.map_err(|error| unavailable(node, &error))?;
     let status = response.status();
     let bytes = response.bytes().await.map_err(|error| unavailable(node, &error))?;

@@ -19,7 +19,9 @@ pub fn typed(literal: &Literal, data_type: &DataType, dimension: &str) -> Result
             DataType::Boolean | DataType::Integer | DataType::BigInt | DataType::Double => None,
             _ => from_text(text, data_type),
         },
-        Literal::Json(Json::Bool(value)) => (*data_type == DataType::Boolean).then_some(Value::Boolean(*value)),
+        Literal::Json(Json::Bool(value)) => {
+            (*data_type == DataType::Boolean).then_some(Value::Boolean(*value))
+        }
         Literal::Json(Json::Number(number)) => match data_type {
             _ if data_type.is_numeric() => from_text(&number.to_string(), data_type),
             _ => None,
@@ -69,7 +71,11 @@ fn decimal(text: &str, scale: u8) -> Option<i128> {
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let (kept, rest) = fraction.split_at_checked(usize::from(scale)).unwrap_or((fraction, ""));
     let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.len() + fraction.len() == 0 || !is_digits(whole) || !is_digits(fraction) || rest.bytes().any(|d| d != b'0') {
+    if whole.len() + fraction.len() == 0
+        || !is_digits(whole)
+        || !is_digits(fraction)
+        || rest.bytes().any(|d| d != b'0')
+    {
         return None;
     }
     let unscaled = i128::from_str(&format!("{whole}{kept:0<width$}", width = usize::from(scale))).ok()?;

@@ -12,7 +12,8 @@ pub fn parse(body: &[u8]) -> Result<Query, Refusal> {
         place: Some(Place::Text { line: error.line(), column: error.column() }),
         ..Refusal::new(Reason::WrongQuestion, format!("the body is not JSON: {error}"))
     })?;
-    question(&json).map_err(|refusal| Refusal { place: refusal.place.map(|place| locate(body, place)), ..refusal })
+    question(&json)
+        .map_err(|refusal| Refusal { place: refusal.place.map(|place| locate(body, place)), ..refusal })
 }
 
 fn question(json: &Json) -> Result<Query, Refusal> {
@@ -26,7 +27,8 @@ fn question(json: &Json) -> Result<Query, Refusal> {
         let detail = format!("unknown key \"{unknown}\", expected one of: {expected}");
         return Err(Refusal { did_you_mean, ..Refusal::wrong(unknown, detail) });
     }
-    let view = text(object, "view")?.ok_or_else(|| Refusal::new(Reason::WrongQuestion, "the key \"view\" is missing"))?;
+    let view = text(object, "view")?
+        .ok_or_else(|| Refusal::new(Reason::WrongQuestion, "the key \"view\" is missing"))?;
     let mut query = Query::of(view);
     query.measures = names(object, "measures")?;
     query.group_by = names(object, "group_by")?;
@@ -34,12 +36,14 @@ fn question(json: &Json) -> Result<Query, Refusal> {
     if let Some(zone) = text(object, "time_zone")? {
         query.time_zone = values::time_zone(zone)?;
     }
-    let instant = |key| text(object, key)?.map(|text| values::instant(key, text, query.time_zone)).transpose();
+    let instant =
+        |key| text(object, key)?.map(|text| values::instant(key, text, query.time_zone)).transpose();
     query.from = instant("from")?;
     query.to = instant("to")?;
     query.grain = text(object, "grain")?.map(values::grain).transpose()?;
     query.fill = text(object, "fill")?.map(values::fill).transpose()?.unwrap_or_default();
-    query.order_by = names(object, "order_by")?.unwrap_or_default().iter().map(|name| values::order(name)).collect();
+    query.order_by =
+        names(object, "order_by")?.unwrap_or_default().iter().map(|name| values::order(name)).collect();
     query.limit = number(object, "limit")?.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
     query.cursor = text(object, "cursor")?.map(str::to_string);
     query.accuracy = text(object, "accuracy")?.map(values::accuracy).transpose()?.unwrap_or_default();
@@ -65,7 +69,9 @@ fn text<'a>(object: &'a Map<String, Json>, key: &str) -> Result<Option<&'a str>,
 fn number(object: &Map<String, Json>, key: &str) -> Result<Option<u64>, Refusal> {
     match object.get(key) {
         None | Some(Json::Null) => Ok(None),
-        Some(other) => other.as_u64().map(Some).ok_or_else(|| wrong_kind(key, other, "a whole number, 0 or more")),
+        Some(other) => {
+            other.as_u64().map(Some).ok_or_else(|| wrong_kind(key, other, "a whole number, 0 or more"))
+        }
     }
 }
 
@@ -94,13 +100,17 @@ fn filters(object: &Map<String, Json>) -> Result<Vec<Filter>, Refusal> {
         let (negated, values) = match condition {
             Json::Object(not) if not.len() == 1 && not.contains_key("not") => (true, &not["not"]),
             Json::Object(_) => {
-                let detail = format!("condition on \"{dimension}\" is not understood, expected a list of values or {{\"not\": […]}}");
+                let detail = format!(
+                    "condition on \"{dimension}\" is not understood, expected a list of values or {{\"not\": […]}}"
+                );
                 return Err(Refusal::wrong(dimension, detail));
             }
             values => (false, values),
         };
         let values = match values {
-            Json::Array(values) => values.iter().map(|value| literal(dimension, value)).collect::<Result<_, _>>()?,
+            Json::Array(values) => {
+                values.iter().map(|value| literal(dimension, value)).collect::<Result<_, _>>()?
+            }
             value => vec![literal(dimension, value)?],
         };
         Ok(Filter { dimension: dimension.clone(), negated, values })
@@ -141,11 +151,16 @@ pub fn locate(body: &[u8], place: Place) -> Place {
         body[from..].windows(wanted.len()).position(|window| window == wanted).map(|found| from + found)
     };
     let at_key = find(0, &quoted(key));
-    let at_text = text.as_ref().and_then(|text| find(at_key.map_or(0, |at| at + key.len() + 2), &quoted(text)));
+    let at_text =
+        text.as_ref().and_then(|text| find(at_key.map_or(0, |at| at + key.len() + 2), &quoted(text)));
     match at_text.or(at_key) {
         Some(at) => {
-            let line_start = body[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-            Place::Text { line: body[..at].iter().filter(|byte| **byte == b'\n').count() + 1, column: at - line_start + 1 }
+            let line_start =
+                body[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+            Place::Text {
+                line: body[..at].iter().filter(|byte| **byte == b'\n').count() + 1,
+                column: at - line_start + 1,
+            }
         }
         None => place,
     }

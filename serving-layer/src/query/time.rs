@@ -21,7 +21,8 @@ pub fn instant(text: &str, zone: Tz) -> Option<i64> {
 fn rfc3339(text: &str) -> Option<i64> {
     let parse = |text: &str| DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_micros());
     // In a URL an unescaped plus sign means a space.
-    parse(text).or_else(|| text.rsplit_once(' ').and_then(|(time, offset)| parse(&format!("{time}+{offset}"))))
+    parse(text)
+        .or_else(|| text.rsplit_once(' ').and_then(|(time, offset)| parse(&format!("{time}+{offset}"))))
 }
 
 /// `250ms`, `5s`, `2m`, `1h`.

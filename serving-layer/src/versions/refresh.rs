@@ -204,7 +204,12 @@ impl Streams {
     }
 
     /// The newest manifest, if it is newer than what is known.
-    async fn newer(&self, stream: &str, known: Option<Version>, full: bool) -> Result<Option<Manifest>, StoreError> {
+    async fn newer(
+        &self,
+        stream: &str,
+        known: Option<Version>,
+        full: bool,
+    ) -> Result<Option<Manifest>, StoreError> {
         if let (Some(known), false) = (known, full)
             && self.store.manifest(stream, known.next()).await?.is_none()
         {
