@@ -49,12 +49,12 @@ impl TopKStates {
     }
 
     /// All occurrences of a cell.
-    pub(crate) fn total(&self, row: u32) -> u64 {
+    pub fn total(&self, row: u32) -> u64 {
         self.sketches[row as usize].as_ref().map_or(0, |sketch| sketch.total_weight())
     }
 
     /// The estimated occurrences of a value; 0 when it is not among those held.
-    pub(crate) fn estimate(&self, row: u32, value: &Value) -> u64 {
+    pub fn estimate(&self, row: u32, value: &Value) -> u64 {
         let mut item = String::new();
         write_item(&mut item, Scalar::of(value), &self.argument);
         self.sketches[row as usize].as_ref().map_or(0, |sketch| sketch.estimate(item.as_str()))
