@@ -1,0 +1,118 @@
+//! Settings, and librdkafka's configuration made of them.
+//!
+//! What the guarantees of this crate rest on cannot be set by a user; everything else passes through.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use watershed_schemas::log::LogError;
+
+/// How Kafka is reached.
+#[derive(Clone, Debug)]
+pub struct KafkaSettings {
+    /// `host:port,…`
+    pub brokers: String,
+    /// Settings of librdkafka by its own names, for consumers, producers and administration alike.
+    pub client: BTreeMap<String, String>,
+    /// How long a question to the brokers (metadata, offsets, topics) may take.
+    pub timeout: Duration,
+}
+
+impl KafkaSettings {
+    /// Settings for these brokers, with nothing passed through.
+    pub fn new(brokers: impl Into<String>) -> Self {
+        KafkaSettings { brokers: brokers.into(), client: BTreeMap::new(), timeout: Duration::from_secs(10) }
+    }
+
+    /// A consumer that never resolves an offset by itself; `group` for a member of a consumer group.
+    pub(crate) fn consumer(&self, group: Option<&str>) -> Result<ClientConfig, LogError> {
+        let mut config = self.base(CONSUMER_TUNING)?;
+        CONSUMER_RULES.iter().for_each(|(name, value)| {
+            config.set(*name, *value);
+        });
+        if let Some(group) = group {
+            config.set("group.id", group);
+            config.set("partition.assignment.strategy", "cooperative-sticky");
+        }
+        Ok(config)
+    }
+
+    /// A producer whose records arrive once and in order.
+    pub(crate) fn producer(&self) -> Result<ClientConfig, LogError> {
+        let mut config = self.base(PRODUCER_TUNING)?;
+        PRODUCER_RULES.iter().for_each(|(name, value)| {
+            config.set(*name, *value);
+        });
+        Ok(config)
+    }
+
+    pub(crate) fn admin(&self) -> Result<ClientConfig, LogError> {
+        self.base(&[])
+    }
+
+    fn base(&self, tuning: &[(&str, &str)]) -> Result<ClientConfig, LogError> {
+        let mut config = ClientConfig::new();
+        config.set("client.id", "watershed");
+        for (name, value) in tuning {
+            config.set(*name, *value);
+        }
+        for (name, value) in &self.client {
+            if is_ours(name) {
+                let reason = "watershed sets this itself, remove it".to_string();
+                return Err(LogError::Setting { setting: name.clone(), reason });
+            }
+            config.set(name, value);
+        }
+        config.set("bootstrap.servers", &self.brokers);
+        Ok(config)
+    }
+}
+
+const CONSUMER_RULES: &[(&str, &str)] = &[
+    // Any other value also fires when an offset is out of range, and then skips or repeats records.
+    ("auto.offset.reset", "error"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("isolation.level", "read_committed"),
+    // Tells how far a partition was examined when its last offsets hold no records.
+    ("enable.partition.eof", "true"),
+];
+
+const PRODUCER_RULES: &[(&str, &str)] = &[("enable.idempotence", "true"), ("acks", "all")];
+
+const CONSUMER_TUNING: &[(&str, &str)] = &[
+    ("check.crcs", "true"),
+    ("allow.auto.create.topics", "false"),
+    // A fetch waits at the broker for the first byte, so a new record arrives at once; the shorter
+    // the wait, the sooner a partition that was just assigned joins the next fetch.
+    ("fetch.min.bytes", "1"),
+    ("fetch.wait.max.ms", "100"),
+    ("fetch.error.backoff.ms", "50"),
+    // librdkafka's default of a second stalls a reader that is faster than its queue.
+    ("fetch.queue.backoff.ms", "5"),
+    ("queued.max.messages.kbytes", "16384"),
+    ("session.timeout.ms", "10000"),
+    ("heartbeat.interval.ms", "1000"),
+    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.max.ms", "2000"),
+];
+
+const PRODUCER_TUNING: &[(&str, &str)] = &[
+    // The partitions that Java clients choose for the same keys.
+    ("partitioner", "murmur2_random"),
+    ("compression.type", "lz4"),
+    ("linger.ms", "5"),
+    ("queue.buffering.max.kbytes", "65536"),
+    // The broker's own limit decides what is too large.
+    ("message.max.bytes", "67108864"),
+    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.max.ms", "2000"),
+];
+
+fn is_ours(name: &str) -> bool {
+    let rules = CONSUMER_RULES.iter().chain(PRODUCER_RULES).map(|(rule, _)| *rule);
+    let others = ["bootstrap.servers", "metadata.broker.list", "group.id", "group.protocol"];
+    let aliases = ["request.required.acks", "partition.assignment.strategy", "auto.commit.enable"];
+    rules.chain(others).chain(aliases).any(|rule| rule == name)
+}

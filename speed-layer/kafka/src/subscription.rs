@@ -1,0 +1,202 @@
+//! A member of a consumer group, fed from positions of our own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
+use watershed_schemas::log::{Delivery, LogError, Records, Subscription};
+use watershed_schemas::offsets::{Offset, Offsets, Partition};
+
+use crate::context::{Change, Member};
+use crate::log::Inner;
+use crate::queue::{Message, Queue};
+use crate::reader::is_lasting;
+
+/// How long to wait for records before looking for a rebalance.
+const GLANCE: Duration = Duration::from_millis(50);
+/// How often delivered positions are committed, for tools that show a group's lag. Nothing reads them here.
+const COMMIT_EVERY: Duration = Duration::from_secs(5);
+
+pub(crate) struct KafkaSubscription {
+    log: Arc<Inner>,
+    topic: String,
+    /// Positions behind what was taken from the queue, of the partitions that were started.
+    positions: BTreeMap<Partition, Offset>,
+    /// Taken and not yet delivered.
+    pending: VecDeque<Result<Records, LogError>>,
+    committed: Instant,
+    uncommitted: Offsets,
+    queue: Queue<Member>,
+    consumer: Arc<BaseConsumer<Member>>,
+}
+
+impl KafkaSubscription {
+    pub fn new(log: Arc<Inner>, topic: &str, consumer: BaseConsumer<Member>) -> Self {
+        let consumer = Arc::new(consumer);
+        KafkaSubscription {
+            log,
+            topic: topic.to_string(),
+            positions: BTreeMap::new(),
+            pending: VecDeque::new(),
+            committed: Instant::now(),
+            uncommitted: Offsets::new(),
+            queue: Queue::new(Arc::clone(&consumer)),
+            consumer,
+        }
+    }
+
+    /// What the group decided since the last look.
+    fn change(&mut self) -> Option<Delivery> {
+        match self.consumer.context().next_change()? {
+            Change::Assigned(partitions) => Some(Delivery::Assigned(partitions)),
+            Change::Revoked(partitions) => {
+                for partition in &partitions {
+                    self.forget(*partition);
+                }
+                Some(Delivery::Revoked(partitions))
+            }
+        }
+    }
+
+    /// Nothing of this partition is delivered any more.
+    fn forget(&mut self, partition: Partition) {
+        self.positions.remove(&partition);
+        self.uncommitted.remove(partition);
+        self.pending.retain(|pending| match pending {
+            Ok(records) => records.partition != partition.0,
+            Err(LogError::OutOfRange { partition: other, .. }) => *other != partition,
+            Err(_) => true,
+        });
+    }
+
+    /// Takes what the queue holds into `pending`: one run of records per partition.
+    fn take(&mut self, max_records: usize, wait: Duration) {
+        let KafkaSubscription { positions, queue, .. } = self;
+        let mut runs: Vec<Records> = Vec::new();
+        let mut faults: Vec<(Partition, RDKafkaErrorCode, String)> = Vec::new();
+        let mut last = 0;
+        queue.take(max_records, wait, |message| {
+            let (Message::Record { partition, .. }
+            | Message::End { partition, .. }
+            | Message::Fault { partition, .. }) = message;
+            // A partition without a position is not ours any more.
+            let Some(position) = positions.get_mut(&Partition(partition)) else { return };
+            let run = match runs.get(last).is_some_and(|run| run.partition == partition) {
+                true => last,
+                false => runs.iter().position(|run| run.partition == partition).unwrap_or_else(|| {
+                    runs.push(Records::new(Partition(partition), *position));
+                    runs.len() - 1
+                }),
+            };
+            last = run;
+            match message {
+                Message::Record { offset, timestamp, payload, .. } => {
+                    if offset >= position.0 {
+                        runs[run].push(Offset(offset), timestamp, payload);
+                        *position = Offset(offset + 1);
+                    }
+                }
+                Message::End { offset, .. } => {
+                    if offset > position.0 {
+                        runs[run].position = offset;
+                        *position = Offset(offset);
+                    }
+                }
+                Message::Fault { code, reason, .. } => faults.push((Partition(partition), code, reason)),
+            }
+        });
+        // A run without records is worth telling when it moved over a hole.
+        let moved = |run: &Records| !run.is_empty() || self.delivered(run.partition) < run.position;
+        let runs: Vec<Records> = runs.into_iter().filter(moved).collect();
+        for run in &runs {
+            self.uncommitted.set(Partition(run.partition), Offset(run.position));
+        }
+        self.pending.extend(runs.into_iter().map(Ok));
+        for (partition, code, reason) in faults {
+            tracing::debug!(topic = self.topic, partition = partition.0, %code, "{reason}");
+            let fault = match (code, self.positions.get(&partition)) {
+                (RDKafkaErrorCode::AutoOffsetReset, Some(needed)) => {
+                    self.log.out_of_range(&self.topic, partition, *needed)
+                }
+                (code, _) => self.log.topic_fault(&self.topic, code),
+            };
+            self.pending.push_back(Err(fault));
+        }
+    }
+
+    fn delivered(&self, partition: i32) -> i64 {
+        let partition = Partition(partition);
+        if self.uncommitted.names(partition) { self.uncommitted.get(partition).0 } else { -1 }
+    }
+
+    fn commit(&mut self) {
+        if self.committed.elapsed() < COMMIT_EVERY || self.positions.is_empty() {
+            return;
+        }
+        self.committed = Instant::now();
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in self.uncommitted.iter() {
+            if let Err(error) =
+                list.add_partition_offset(&self.topic, partition.0, KafkaOffset::Offset(offset.0))
+            {
+                tracing::debug!(%error, "position cannot be committed");
+            }
+        }
+        if list.count() == 0 {
+            return;
+        }
+        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
+            tracing::debug!(topic = self.topic, %error, "commit failed");
+        }
+    }
+}
+
+impl Subscription for KafkaSubscription {
+    fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Delivery, LogError> {
+        let deadline = Instant::now() + timeout;
+        let mut trouble = None;
+        loop {
+            if let Some(Err(error)) = self.consumer.poll(Duration::ZERO)
+                && is_lasting(&error)
+            {
+                trouble = Some(error);
+            }
+            self.commit();
+            if let Some(change) = self.change() {
+                return Ok(change);
+            }
+            if let Some(pending) = self.pending.pop_front() {
+                return pending.map(Delivery::Records);
+            }
+            let wait = deadline.saturating_duration_since(Instant::now()).min(GLANCE);
+            self.take(max_records.max(1), wait);
+            if self.pending.is_empty() && Instant::now() >= deadline {
+                return match (trouble, self.change()) {
+                    (_, Some(change)) => Ok(change),
+                    (Some(error), None) => Err(self.log.fault(error)),
+                    (None, None) => Ok(Delivery::Idle),
+                };
+            }
+        }
+    }
+
+    fn start(&mut self, positions: &Offsets) -> Result<(), LogError> {
+        for (partition, offset) in positions.iter() {
+            // Negative offsets are librdkafka's names for places in a partition.
+            if offset.0 < 0 {
+                return Err(self.log.out_of_range(&self.topic, partition, offset));
+            }
+            self.forget(partition);
+            if !self.queue.direct(&self.topic, partition.0) {
+                return Err(self.log.unavailable(format!("topic {}: no partition {partition}", self.topic)));
+            }
+            let started = self.consumer.context().start(&self.consumer, partition, offset.0);
+            started.map_err(|error| self.log.fault(error))?;
+            self.positions.insert(partition, offset);
+        }
+        Ok(())
+    }
+}
