@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use watershed_schemas::layout::Object;
 use watershed_schemas::manifest::{EventFile, Version, ViewFile, ViewVersion};
 use watershed_schemas::view::View;
@@ -95,7 +96,9 @@ impl Recomputing<'_> {
         group: &Group,
         ledger: &mut Ledger,
     ) -> Result<RecordBatch, BatchError> {
-        let reads = group.events.iter().map(|file| self.store.read(&file.file));
+        // Boxed, so that the compiler sees that a run may move between threads.
+        let reads: Vec<BoxFuture<'_, _>> =
+            group.events.iter().map(|file| self.store.read(&file.file).boxed()).collect();
         let files: Vec<Bytes> = futures::stream::iter(reads).buffered(READS).try_collect().await?;
         let (view, select) = (view.clone(), group.select.clone());
         let mut taken = std::mem::take(ledger);
