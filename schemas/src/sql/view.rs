@@ -127,21 +127,9 @@ fn schedule(options: &mut Options, report: &mut Report<'_>) -> Option<Schedule> 
 }
 
 fn checked_cron(entry: &Entry) -> Result<String, Fault> {
-    let fields = entry.text.split_whitespace().count();
-    if fields != 5 && !entry.text.trim().starts_with('@') {
-        let message = format!(
-            "schedule '{}' has {fields} fields, expected five: minute hour day month weekday",
-            entry.text
-        );
-        return Err(Fault::new(entry.span, message));
-    }
-    let parser = croner::parser::CronParser::builder()
-        .seconds(croner::parser::Seconds::Disallowed)
-        .year(croner::parser::Year::Disallowed)
-        .build();
-    match parser.parse(&entry.text) {
+    match crate::schedule::cron(&entry.text) {
         Ok(_) => Ok(entry.text.clone()),
-        Err(error) => Err(Fault::new(entry.span, format!("schedule '{}': {error}", entry.text))),
+        Err(message) => Err(Fault::new(entry.span, message)),
     }
 }
 

@@ -1,0 +1,130 @@
+//! The built-in scheduler: batch runs when a stream's views are due.
+//!
+//! Guarantees: one run of a stream at a time; times that pass together, or during a run, are one run; a time
+//! that passed while nobody was there is made up for once, at the start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use watershed_batch::Outcome;
+use watershed_schemas::schedule::{Calendar, Due};
+
+use crate::clock::now_ms;
+use crate::project::Workspace;
+use crate::run::{Runner, Wishes};
+
+/// The longest sleep: a machine's clock may be set while it lasts.
+const LONGEST_SLEEP: Duration = Duration::from_secs(20);
+
+pub struct Scheduler {
+    stop: CancellationToken,
+    streams: JoinSet<()>,
+}
+
+/// Starts a task for every stream that has a schedule.
+pub fn start(workspace: &Workspace, runner: Arc<Runner>) -> anyhow::Result<Scheduler> {
+    let stop = CancellationToken::new();
+    let mut streams = JoinSet::new();
+    for stream in &workspace.project.streams {
+        let views = workspace.project.views_of(&stream.name);
+        let calendar = Calendar::of(views.iter().filter_map(|view| view.schedule.as_ref()))
+            .map_err(|reason| anyhow!("a view of stream {}: {reason}", stream.name))?;
+        if calendar.is_empty() {
+            continue;
+        }
+        let (runner, stop, name, topic) =
+            (runner.clone(), stop.clone(), stream.name.clone(), stream.topic.clone());
+        streams.spawn(async move {
+            let began_ms = last_began(&runner, &name, &topic).await;
+            keep_running(&runner, &name, &calendar, began_ms, &stop).await;
+        });
+    }
+    Ok(Scheduler { stop, streams })
+}
+
+impl Scheduler {
+    /// How many streams have a schedule.
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Starts no further run and drops the one under way: nothing of it is visible, and its lease lapses.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        while self.streams.join_next().await.is_some() {}
+    }
+}
+
+/// When the last run began as far as anybody can tell. A stream without a version has missed a run if it has records.
+async fn last_began(runner: &Runner, stream: &str, topic: &str) -> i64 {
+    match runner.store().newest(stream, None).await {
+        Ok(Some(manifest)) => {
+            let began = chrono::DateTime::parse_from_rfc3339(&manifest.created_at);
+            began.map_or(0, |began| began.timestamp_millis())
+        }
+        Ok(None) if runner.has_records(topic).await => 0,
+        Ok(None) => now_ms(),
+        Err(error) => {
+            tracing::warn!(stream, %error, "the newest version cannot be read, no run is made up for");
+            now_ms()
+        }
+    }
+}
+
+async fn keep_running(
+    runner: &Runner,
+    stream: &str,
+    calendar: &Calendar,
+    mut began_ms: i64,
+    stop: &CancellationToken,
+) {
+    loop {
+        let now = now_ms();
+        match calendar.due(began_ms, now) {
+            Due::Never => return,
+            Due::At(time) => {
+                let left = Duration::from_millis(u64::try_from(time - now).unwrap_or_default());
+                let sleep = tokio::time::sleep(left.min(LONGEST_SLEEP));
+                tokio::select! {
+                    () = sleep => {}
+                    () = stop.cancelled() => return,
+                }
+            }
+            Due::Now => {
+                began_ms = now;
+                tokio::select! {
+                    () = run_once(runner, stream) => {}
+                    () = stop.cancelled() => return,
+                }
+            }
+        }
+    }
+}
+
+async fn run_once(runner: &Runner, stream: &str) {
+    match runner.run(stream, Wishes::default()).await {
+        Ok(Outcome::Published(report)) => {
+            let manifest = &report.manifest;
+            tracing::info!(
+                stream,
+                version = manifest.version.0,
+                watershed = %manifest.watershed,
+                rows_landed = manifest.rows_landed,
+                windows = manifest.windows_recomputed,
+                dead_letters = report.dead_letters.values().sum::<u64>(),
+                seconds = manifest.seconds,
+                "version published"
+            );
+            for warning in &report.warnings {
+                tracing::warn!(stream, warning, "the version stands, but");
+            }
+        }
+        Ok(Outcome::Unchanged(_)) => tracing::debug!(stream, "nothing to do"),
+        Ok(Outcome::Busy { holder, .. }) => tracing::info!(stream, holder, "another run is under way"),
+        Ok(Outcome::Lost { winner }) => tracing::info!(stream, winner, "another run published first"),
+        Err(error) => tracing::error!(stream, error = format!("{error:#}"), "batch run failed"),
+    }
+}

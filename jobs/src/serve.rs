@@ -1,0 +1,85 @@
+//! `watershed serve`: the serving layer as a service of its own.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use watershed_serving::http::{ServeSettings, Server};
+use watershed_serving::live::Peers;
+
+use crate::config::Settings;
+use crate::kafka::Kafka;
+use crate::process;
+use crate::project::Place;
+
+/// Between two looks at whether the server is ready.
+const LOOK: Duration = Duration::from_millis(50);
+/// After this long without being ready the log says so.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub async fn serve(place: &Place) -> anyhow::Result<ExitCode> {
+    let workspace = place.open()?;
+    let store = workspace.store()?;
+    let settings = &workspace.settings;
+    let peers = match settings.speed.peers.0.as_slice() {
+        [] => vec![settings.speed.listen.0.clone()],
+        peers => peers.to_vec(),
+    };
+    let live = Arc::new(Peers::new(&peers)?);
+    // The log tells no more than its own end here: a server answers without it.
+    let log = Kafka::connect(&workspace, &store).await.ok().map(|kafka| kafka.log());
+    let listen = ServeSettings { listen: settings.serve.listen.0.clone(), workers: workers(settings) };
+    let project = Arc::new(workspace.project.clone());
+    let server = Server::start(listen, project, store, live, log).await?;
+    let ready = async {
+        wait_until_ready(server.address).await;
+        println!("ready: http://{}", server.address);
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        stop = process::told_to_stop() => stop?,
+        () = ready => {}
+    }
+    tracing::info!("stopping");
+    server.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `serve.workers`; none: one per core.
+pub fn workers(settings: &Settings) -> Option<usize> {
+    settings.serve.workers.and_then(|workers| usize::try_from(workers.0).ok())
+}
+
+/// Waits until `/readyz` says so.
+pub async fn wait_until_ready(address: SocketAddr) {
+    let url = format!("http://{}/readyz", reachable(address));
+    let client =
+        reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap_or_default();
+    let started = Instant::now();
+    let mut told = false;
+    loop {
+        let answer = client.get(&url).send().await;
+        match answer {
+            Ok(answer) if answer.status().is_success() => return,
+            Ok(answer) if !told && started.elapsed() > PATIENCE => {
+                told = true;
+                let reason = answer.text().await.unwrap_or_default();
+                tracing::warn!(reason, "not ready yet");
+            }
+            _ => {}
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// An address that listens on all of a machine's is reached over its loopback.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}

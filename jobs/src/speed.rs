@@ -1,0 +1,48 @@
+//! `watershed speed`: the speed layer as a service of its own.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use watershed_schemas::live::LiveSource;
+use watershed_serving::http::PartialsServer;
+use watershed_speed::{SpeedNode, SpeedSettings};
+
+use crate::config::Settings;
+use crate::kafka::Kafka;
+use crate::process;
+use crate::project::Place;
+
+pub async fn speed(place: &Place) -> anyhow::Result<ExitCode> {
+    let workspace = place.open()?;
+    let store = workspace.store()?;
+    let kafka = Kafka::connect(&workspace, &store).await?;
+    kafka.create_topics(&workspace.project, &workspace.settings).await?;
+    let runtime = tokio::runtime::Handle::current();
+    let settings = settings(&workspace.settings);
+    let node = Arc::new(SpeedNode::start(&settings, &workspace.project, &store, &kafka.log(), runtime)?);
+    let live: Arc<dyn LiveSource> = node.clone();
+    let server = PartialsServer::start(&workspace.settings.speed.listen.0, live).await?;
+    println!("ready: http://{}", server.address);
+    process::told_to_stop().await?;
+    tracing::info!("stopping");
+    server.stop().await;
+    node.shutdown().await;
+    kafka.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The node's settings. Its name tells it from others on the same machine by where it listens.
+pub fn settings(settings: &Settings) -> SpeedSettings {
+    let speed = &settings.speed;
+    let node = match &speed.node {
+        Some(node) => node.0.clone(),
+        None => {
+            let port = speed.listen.0.rsplit(':').next().unwrap_or_default();
+            format!("{}-{port}", process::host())
+        }
+    };
+    SpeedSettings {
+        checkpoint_interval: speed.checkpoint_interval.0,
+        ..SpeedSettings::new(&speed.group.0, node)
+    }
+}

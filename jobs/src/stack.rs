@@ -1,0 +1,58 @@
+//! All layers in one process, around one Kafka and one store.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use watershed_schemas::live::LiveSource;
+use watershed_serving::http::{ServeSettings, Server};
+use watershed_speed::SpeedNode;
+use watershed_store::Store;
+
+use crate::kafka::Kafka;
+use crate::project::Workspace;
+use crate::run::Runner;
+use crate::{serve, speed};
+
+/// Running layers.
+pub struct Stack {
+    pub kafka: Kafka,
+    pub runner: Arc<Runner>,
+    node: Arc<SpeedNode>,
+    server: Server,
+}
+
+impl Stack {
+    /// Starts from the log upwards; whoever asks before [`Stack::ready`] hears that it is not ready.
+    pub async fn start(workspace: &Workspace, store: Store) -> anyhow::Result<Stack> {
+        let settings = &workspace.settings;
+        let kafka = Kafka::serve(workspace, &store).await?;
+        kafka.create_topics(&workspace.project, settings).await?;
+        let speed = speed::settings(settings);
+        let node = SpeedNode::start(&speed, &workspace.project, &store, &kafka.log(), Handle::current())?;
+        let node = Arc::new(node);
+        let live: Arc<dyn LiveSource> = node.clone();
+        let listen =
+            ServeSettings { listen: settings.serve.listen.0.clone(), workers: serve::workers(settings) };
+        let project = Arc::new(workspace.project.clone());
+        let server = Server::start(listen, project, store.clone(), live, Some(kafka.log())).await?;
+        let runner = Arc::new(Runner::new(workspace, store, kafka.log()));
+        Ok(Stack { kafka, runner, node, server })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.server.address
+    }
+
+    pub async fn ready(&self) {
+        serve::wait_until_ready(self.address()).await;
+    }
+
+    /// Stops from the answers downwards, each layer with its work done.
+    pub async fn stop(self) {
+        self.server.stop().await;
+        self.node.shutdown().await;
+        drop(self.runner);
+        self.kafka.stop().await;
+    }
+}

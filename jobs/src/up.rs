@@ -1,0 +1,29 @@
+//! `watershed up`: everything in one process.
+
+use std::process::ExitCode;
+
+use crate::project::Place;
+use crate::stack::Stack;
+use crate::{process, scheduler};
+
+pub async fn up(place: &Place) -> anyhow::Result<ExitCode> {
+    let workspace = place.open()?;
+    let stack = Stack::start(&workspace, workspace.store()?).await?;
+    if stack.kafka.is_embedded() {
+        println!("broker: {}", stack.kafka.brokers());
+    }
+    let scheduler = scheduler::start(&workspace, stack.runner.clone())?;
+    let ready = async {
+        stack.ready().await;
+        println!("ready: http://{}", stack.address());
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        stop = process::told_to_stop() => stop?,
+        () = ready => {}
+    }
+    tracing::info!("stopping");
+    scheduler.stop().await;
+    stack.stop().await;
+    Ok(ExitCode::SUCCESS)
+}

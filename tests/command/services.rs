@@ -1,0 +1,168 @@
+//! up, speed, serve and batch schedule: ready, asked, stopped, started again.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+
+use crate::support::command::{Folder, Service};
+
+const SECONDS: Duration = Duration::from_secs(12);
+
+/// Asks until the answer satisfies, for events take a moment to be live.
+fn answer(folder: &Folder, server: &str, satisfies: impl Fn(&Json) -> bool) -> Json {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let ended = folder.run(&[
+            "query",
+            "sales",
+            "--grain",
+            "all",
+            "--group-by",
+            "",
+            "--server",
+            server,
+            "--format",
+            "json",
+        ]);
+        let answer: Json = serde_json::from_str(&ended.out).unwrap_or_default();
+        if ended.code == 0 && satisfies(&answer) {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not answered as hoped: {ended:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn orders(answer: &Json) -> i64 {
+    answer["data"][0]["orders"].as_i64().unwrap_or_default()
+}
+
+fn produce(folder: &Folder, count: usize) {
+    folder.write_orders("orders.ndjson", count);
+    let file = folder.path("orders.ndjson");
+    folder.done(&["produce", "orders", file.to_str().expect("a path in UTF-8")]);
+}
+
+fn stop(service: Service) {
+    let (code, took) = service.stop();
+    assert_eq!(code, 0);
+    assert!(took < SECONDS, "it took {took:?} to stop");
+}
+
+#[test]
+fn up_is_found_by_other_commands_and_keeps_everything_over_a_restart() {
+    let folder = Folder::with_project();
+    let up = folder.service(&["up"]);
+    let server = up.line("ready: ");
+    produce(&folder, 300);
+    let live = answer(&folder, &server, |answer| orders(answer) == 300);
+    assert_eq!(live["answer"]["version"], Json::Null);
+    assert_eq!(live["answer"]["complete"], true);
+
+    let run = folder.done(&["batch", "run"]);
+    assert!(run.contains("version 1 published"), "{run}");
+    produce(&folder, 50);
+    let merged = answer(&folder, &server, |answer| orders(answer) == 350 && answer["answer"]["version"] == 1);
+    assert_eq!(merged["answer"]["complete"], true);
+    stop(up);
+
+    let up = folder.service(&["up"]);
+    let server = up.line("ready: ");
+    answer(&folder, &server, |answer| orders(answer) == 350 && answer["answer"]["version"] == 1);
+    // As a power failure would end it: what was acknowledged is still there.
+    produce(&folder, 7);
+    up.kill();
+    let up = folder.service(&["up"]);
+    let server = up.line("ready: ");
+    answer(&folder, &server, |answer| orders(answer) == 357);
+    stop(up);
+}
+
+#[test]
+fn answers_come_in_every_format_and_refusals_in_one_line() {
+    let folder = Folder::with_project();
+    let up = folder.service(&["up"]);
+    let server = up.line("ready: ");
+    produce(&folder, 100);
+    answer(&folder, &server, |answer| orders(answer) == 100);
+    let ask = |format: &str| {
+        let arguments = [
+            "query",
+            "sales",
+            "--grain",
+            "all",
+            "--where",
+            "shop=s0,s1",
+            "--server",
+            &server,
+            "--format",
+            format,
+        ];
+        folder.command(&arguments).output().expect("the command runs").stdout
+    };
+    let table = String::from_utf8(ask("table")).expect("text");
+    assert!(table.contains("customers ~") && table.contains("~ customers: estimated"), "{table}");
+    assert!(table.contains("s0") && !table.contains("s2"), "{table}");
+    assert!(String::from_utf8(ask("csv")).expect("text").starts_with("shop,"));
+    assert!(ask("parquet").starts_with(b"PAR1"));
+    assert!(!ask("arrow").is_empty());
+    let refused = folder.run(&["query", "sals", "--server", &server]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("did you mean \"sales\"?"), "{}", refused.err);
+    assert_eq!(refused.err.trim().lines().count(), 1, "{}", refused.err);
+    stop(up);
+    let nobody = folder.run(&["query", "sales", "--server", &server]);
+    assert_eq!(nobody.code, 1);
+    assert!(nobody.err.contains("no answer from"), "{}", nobody.err);
+}
+
+#[test]
+fn a_missed_run_is_made_up_for_at_the_start() {
+    let folder = Folder::with_project();
+    produce(&folder, 40);
+    let up = folder.service(&["up"]);
+    let server = up.line("ready: ");
+    answer(&folder, &server, |answer| orders(answer) == 40 && answer["answer"]["version"] == 1);
+    stop(up);
+}
+
+#[test]
+fn separate_processes_give_the_same_answers() {
+    let folder = Folder::with_project();
+    // An `up` of its own is the broker's home; the other processes find it there.
+    let up = folder.service(&["up"]);
+    let together = up.line("ready: ");
+    produce(&folder, 200);
+    folder.done(&["batch", "run"]);
+    produce(&folder, 20);
+
+    let mut command = folder.command(&["speed"]);
+    command.env("WATERSHED__SPEED__GROUP", "apart");
+    let speed = Service::start(command);
+    let partials = speed.line("ready: ");
+    let mut command = folder.command(&["serve"]);
+    command.env("WATERSHED__SPEED__PEERS", &partials);
+    let serve = Service::start(command);
+    let apart = serve.line("ready: ");
+
+    let both = |server: &str| {
+        answer(&folder, server, |answer| orders(answer) == 220 && answer["answer"]["version"] == 1)
+    };
+    let (from_one, from_several) = (both(&together), both(&apart));
+    assert_eq!(from_one["data"], from_several["data"]);
+    assert_eq!(from_one["answer"]["watershed"], from_several["answer"]["watershed"]);
+    stop(serve);
+    stop(speed);
+    stop(up);
+}
+
+#[test]
+fn a_broker_folder_that_is_in_use_is_told_with_its_owner() {
+    let folder = Folder::with_project();
+    let up = folder.service(&["up"]);
+    up.line("ready: ");
+    let second = folder.run(&["up"]);
+    assert_eq!(second.code, 1);
+    assert!(second.err.contains("in use by process"), "{}", second.err);
+    stop(up);
+}

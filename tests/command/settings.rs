@@ -1,0 +1,89 @@
+//! Settings: files, variables, and what is said about a wrong one.
+
+use crate::support::command::{Folder, ended};
+
+#[test]
+fn an_unknown_setting_in_the_file_is_named_with_the_one_that_was_meant() {
+    let folder = Folder::with_project();
+    folder.write("watershed.toml", "[serve]\nlisten = \"127.0.0.1:0\"\nworkrs = 2\n");
+    let ended = folder.run(&["check"]);
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("watershed.toml") && ended.err.contains("serve.workrs"), "{}", ended.err);
+    assert!(ended.err.contains("did you mean serve.workers?"), "{}", ended.err);
+    assert_eq!(ended.err.trim().lines().count(), 1, "{}", ended.err);
+}
+
+#[test]
+fn an_unknown_setting_in_a_variable_is_named_by_the_variable() {
+    let folder = Folder::with_project();
+    let output =
+        folder.command(&["check"]).env("WATERSHED__STORE__URI", "data").output().expect("the command runs");
+    let ended = ended(output);
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("WATERSHED__STORE__URI") && ended.err.contains("store.url"), "{}", ended.err);
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_named_with_what_is_expected() {
+    let folder = Folder::with_project();
+    for (text, setting, expected) in [
+        ("[batch]\nlease = \"soon\"\n", "batch.lease", "a duration such as"),
+        ("[batch]\ngroup_bytes = \"64 apples\"\n", "batch.group_bytes", "a size such as"),
+        ("[streams]\npartitions = \"many\"\n", "streams.partitions", "a whole number"),
+        ("[streams]\npartitions = 0\n", "streams.partitions", "1 to 10000"),
+        ("store = \"data\"\n", "store", "a table"),
+        ("[store]\nurl = ftp\n", "watershed.toml:2", ""),
+    ] {
+        folder.write("watershed.toml", text);
+        let ended = folder.run(&["check"]);
+        assert_eq!(ended.code, 1, "{text}");
+        assert!(ended.err.contains(setting) && ended.err.contains(expected), "{text}: {}", ended.err);
+    }
+}
+
+#[test]
+fn variables_win_over_the_file_and_empty_ones_count_for_nothing() {
+    let folder = Folder::with_project();
+    folder.write("watershed.toml", "[store]\nurl = \"ftp://elsewhere\"\n[streams]\npartitions = 0\n");
+    let mut command = folder.command(&["versions", "orders"]);
+    command.env("WATERSHED__STORE__URL", "2013").env("WATERSHED__STREAMS__PARTITIONS", "7");
+    let ended = ended(command.env("WATERSHED__KAFKA__BROKERS", "").output().expect("the command runs"));
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(folder.path("2013").is_dir(), "the store's folder is relative to the project");
+}
+
+#[test]
+fn librdkafkas_own_settings_pass_through_by_their_own_names() {
+    let folder = Folder::with_project();
+    // A name that librdkafka does not know shows that it is asked: from a file, with dots, and from a variable.
+    folder
+        .write("watershed.toml", "[kafka]\nbrokers = \"127.0.0.1:1\"\n[kafka.client]\nno.such.setting = 3\n");
+    let ended = folder.run(&["batch", "run"]);
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("no.such.setting"), "{}", ended.err);
+
+    folder.write("watershed.toml", "[kafka]\nbrokers = [\"127.0.0.1:1\"]\n");
+    let mut command = folder.command(&["batch", "run"]);
+    let output =
+        command.env("WATERSHED__KAFKA__CLIENT__NOT_A_SETTING", "1").output().expect("the command runs");
+    let ended = crate::support::command::ended(output);
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("not.a.setting"), "{}", ended.err);
+}
+
+#[test]
+fn a_settings_file_that_is_asked_for_must_be_there() {
+    let folder = Folder::with_project();
+    let ended = folder.run(&["check", "--config", "nowhere.toml"]);
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("nowhere.toml"), "{}", ended.err);
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    let folder = Folder::with_project();
+    assert_eq!(folder.run(&["bach", "run"]).code, 2);
+    assert_eq!(folder.run(&["produce", "orders"]).code, 2);
+    assert_eq!(folder.run(&["produce", "orders", "orders.xml"]).code, 2);
+    assert_eq!(folder.run(&["query", "sales", "--where", "shop"]).code, 2);
+}
