@@ -72,7 +72,7 @@ impl Kafka {
     }
 
     pub fn log(&self) -> Arc<dyn Log> {
-        let settings = KafkaSettings { brokers: self.brokers.clone(), client: BTreeMap::new() };
+        let settings = KafkaSettings::new(&self.brokers);
         Arc::new(KafkaLog::connect(settings).expect("the log is reached"))
     }
 
