@@ -55,6 +55,7 @@ async fn an_event_on_an_idle_topic_is_answered_within_250_milliseconds() {
 async fn every_reply_is_the_fold_of_the_range_it_names_while_records_come_and_versions_are_published() {
     let memory = MemoryLog::with_topic(live::TOPIC, 2);
     let speed = start(&memory, &live::memory_store(), "node");
+    speed.until_current("rides_daily", &Offsets::new()).await;
     let stop = Arc::new(AtomicBool::new(false));
     let producer = {
         let (memory, stop) = (memory.clone(), stop.clone());
@@ -122,7 +123,10 @@ async fn an_announced_epoch_is_ready_before_its_version_is_published_and_goes_wi
     let intent = live::intent(1, &target, FOREVER_MS);
     speed.store.put_intent(&intent).await.expect("the store takes it");
     let reply = speed.until_current("rides_hourly", &target).await;
-    assert_eq!((reply.watershed.clone(), reply.live.clone()), (target.clone(), live::offsets(&[(0, 100), (1, 100)])));
+    assert_eq!(
+        (reply.watershed.clone(), reply.live.clone()),
+        (target.clone(), live::offsets(&[(0, 100), (1, 100)]))
+    );
     speed.check("rides_hourly", &reply, &memory);
 
     speed.store.remove_intent(&intent).await.expect("the store takes it");
@@ -200,7 +204,8 @@ async fn two_nodes_share_the_partitions_and_one_takes_over_when_the_other_leaves
     for speed in [&first, &second] {
         let reply = live::eventually("it has folded its half", || async {
             let reply = speed.ask("rides_hourly", &Offsets::new()).await.ok()?;
-            reply.live.iter().all(|(_, live)| live == Offset(125)).then_some(reply)
+            let done = reply.live.iter().all(|(_, live)| live == Offset(125));
+            done.then_some(reply)
         })
         .await;
         speed.check("rides_hourly", &reply, &memory);
@@ -232,7 +237,10 @@ async fn a_watershed_that_the_log_has_left_behind_is_a_trouble_and_never_jumped_
     let speed = Speed::start(&log, &store, &project, "node");
     let status = speed.until_status("the gap is told", |status| status.trouble.is_some()).await;
     let trouble = status.trouble.expect("just seen");
-    assert!(trouble.contains("partition 0") && trouble.contains("20") && trouble.contains("[50, 100)"), "{trouble}");
+    assert!(
+        trouble.contains("partition 0") && trouble.contains("20") && trouble.contains("[50, 100)"),
+        "{trouble}"
+    );
     assert!(status.epochs.is_empty());
     let refused = speed.ask("rides_hourly", &stale).await.expect_err("there is a gap");
     assert!(matches!(refused, LiveError::NotReady { .. }), "{refused}");
@@ -353,7 +361,8 @@ async fn another_definition_of_a_view_or_an_unknown_one_is_refused() {
     for (stream, view, hash) in
         [("rides", "rides_hourly", "0"), ("rides", "rides_weekly", &*hash), ("trips", "rides_hourly", &*hash)]
     {
-        let refused = speed.node.partials(&request(stream, view, hash)).await.expect_err("nothing is known of it");
+        let refused =
+            speed.node.partials(&request(stream, view, hash)).await.expect_err("nothing is known of it");
         assert_eq!(refused, LiveError::UnknownView { view: view.to_string() });
     }
     speed.node.shutdown().await;

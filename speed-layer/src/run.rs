@@ -42,6 +42,8 @@ pub(crate) struct Follower {
     /// Tells the replaying thread that there may be something for it.
     replays: Sender<()>,
     pause: Duration,
+    /// When the log last failed, if nothing has shown since that it answers again.
+    failed_at_ms: Option<i64>,
 }
 
 /// An assigned partition, as this thread knows it.
@@ -94,6 +96,7 @@ impl Follower {
             looked,
             replays,
             pause: FIRST_PAUSE,
+            failed_at_ms: None,
         }
     }
 
@@ -138,7 +141,14 @@ impl Follower {
                 partitions.into_iter().for_each(|partition| self.assign(partition))
             }
             Delivery::Revoked(partitions) => self.revoke(partitions),
-            Delivery::Idle => self.note_current(true),
+            Delivery::Idle => {
+                // Silence alone does not show that the log is there.
+                let end_at_ms = self.shared.progress().end_at_ms;
+                if self.failed_at_ms.is_some_and(|failed_at_ms| failed_at_ms < end_at_ms) {
+                    self.recovered();
+                }
+                self.note_current(true);
+            }
         }
     }
 
@@ -171,6 +181,7 @@ impl Follower {
     fn refused(&mut self, refused: &Refused, started: Result<(), LogError>) {
         tracing::error!(stream = self.shared.stream.name, %refused, "a delivery was not folded");
         self.shared.set_trouble(Source::Log, Some(refused.to_string()));
+        self.failed_at_ms = Some(now_ms());
         if let Err(error) = started {
             self.failed(&error);
         }
@@ -343,6 +354,7 @@ impl Follower {
 
     fn failed(&mut self, error: &LogError) {
         self.shared.set_trouble(Source::Log, Some(error.to_string()));
+        self.failed_at_ms = Some(now_ms());
         let until = Instant::now() + self.pause;
         while !self.shared.is_stopping() && Instant::now() < until {
             thread::sleep(FIRST_PAUSE);
@@ -352,6 +364,7 @@ impl Follower {
 
     fn recovered(&mut self) {
         self.pause = FIRST_PAUSE;
+        self.failed_at_ms = None;
         self.shared.set_trouble(Source::Log, None);
     }
 }

@@ -47,8 +47,9 @@ pub fn project(views: &[&str]) -> Project {
     let file = |path: String, text: &str| SourceFile { path, text: text.to_string() };
     let jobs: Vec<_> =
         views.iter().enumerate().map(|(index, text)| file(format!("jobs/{index}.sql"), text)).collect();
-    Project::parse(&[file("schemas/rides.sql".to_string(), SCHEMA)], &jobs)
-        .unwrap_or_else(|problems| panic!("{}", problems.iter().map(|p| format!("{p}\n")).collect::<String>()))
+    Project::parse(&[file("schemas/rides.sql".to_string(), SCHEMA)], &jobs).unwrap_or_else(|problems| {
+        panic!("{}", problems.iter().map(|p| format!("{p}\n")).collect::<String>())
+    })
 }
 
 pub fn views(project: &Project) -> BTreeMap<String, Arc<View>> {
@@ -82,7 +83,12 @@ pub fn produce(log: &MemoryLog, partition: i32, number: i64) -> i64 {
 }
 
 /// The oracle: a direct fold of the records that lie in any of these ranges.
-pub fn direct(view: &Arc<View>, partition: Partition, records: &[Record], ranges: &[OffsetRange]) -> StateTable {
+pub fn direct(
+    view: &Arc<View>,
+    partition: Partition,
+    records: &[Record],
+    ranges: &[OffsetRange],
+) -> StateTable {
     let mut chosen = Records::new(partition, Offset(0));
     let within = |record: &&Record| ranges.iter().any(|range| range.contains(Offset(record.offset)));
     for record in records.iter().filter(within) {
@@ -202,7 +208,8 @@ impl Speed {
             .collect();
         let what = format!("epoch {watershed} of {view} reaches {ends}");
         let reached = |reply: &Partials| {
-            ends.iter().all(|(partition, end)| reply.live.names(partition) && reply.live.get(partition) >= end)
+            ends.iter()
+                .all(|(partition, end)| reply.live.names(partition) && reply.live.get(partition) >= end)
         };
         eventually(&what, || async { self.ask(view, watershed).await.ok().filter(reached) }).await
     }
@@ -217,7 +224,8 @@ impl Speed {
         assert_eq!(reply.partitions.len(), reply.states.len());
         let mut found: BTreeMap<Partition, StateTable> = BTreeMap::new();
         for (partition, states) in reply.partitions.iter().zip(&reply.states) {
-            let states = StateTable::from_record_batch(view.clone(), states).expect("the states are the view's");
+            let states =
+                StateTable::from_record_batch(view.clone(), states).expect("the states are the view's");
             assert!(found.insert(*partition, states).is_none(), "a partition has one table");
         }
         for (partition, until) in reply.live.iter() {

@@ -57,7 +57,10 @@ impl WatchedLog {
     fn check(&self, call: Call) -> Result<(), LogError> {
         let failing = self.watch.failing.lock().expect("no test panics while it holds the watch");
         match failing.contains(&call) {
-            true => Err(LogError::Unavailable { brokers: "memory".to_string(), reason: format!("{call:?} fails") }),
+            true => Err(LogError::Unavailable {
+                brokers: "memory".to_string(),
+                reason: format!("{call:?} fails"),
+            }),
             false => Ok(()),
         }
     }
