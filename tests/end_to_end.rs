@@ -79,7 +79,7 @@ fn payload(random: &mut ChaCha8Rng, sequence: i64) -> Option<Vec<u8>> {
     let delay = random.random_bool(0.9).then(|| random.random_range(-50.0..500.0_f64));
     let event = json!({
         "at": START + sequence * 20 - lateness,
-        "shop": ["north", "south", "east"][random.random_range(0..3)],
+        "shop": (["north", "south", "east"][random.random_range(0..3)]),
         "customer": customer, "units": random.random_range(-1..12), "price": price, "delay": delay,
         "unknown": { "ignored": [1, 2, 3] },
     });

@@ -47,7 +47,7 @@ fn entry() -> impl Strategy<Value = Entry> {
                 format!("{sign}{}.{:02}", cents.abs() / 100, cents.abs() % 100)
             });
             let payload = serde_json::json!({
-                "at": at, "site": ["a", "b", "ü"][site], "device": device.map(|device| format!("d{device}")),
+                "at": at, "site": (["a", "b", "ü"][site]), "device": device.map(|device| format!("d{device}")),
                 "value": value, "units": units, "price": price,
             });
             Entry::Event { partition, payload: payload.to_string() }
