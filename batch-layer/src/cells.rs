@@ -9,6 +9,7 @@ use arrow::array::{ArrayRef, AsArray, TimestampMicrosecondArray};
 use arrow::datatypes::{Field, Schema, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
+use polars::io::HiveOptions;
 use polars::prelude::*;
 use polars_buffer::Buffer;
 use watershed_schemas::columns;
@@ -70,8 +71,13 @@ fn scan(view: &View, files: &[Bytes]) -> PolarsResult<LazyFrame> {
     schema.with_column(PARTITION_COLUMN.into(), DataType::Int32);
     schema.with_column(OFFSET_COLUMN.into(), DataType::Int64);
     schema.with_column(TIMESTAMP_COLUMN.into(), TIMESTAMP);
-    let args =
-        ScanArgsParquet { schema: Some(Arc::new(schema)), allow_missing_columns: true, ..Default::default() };
+    let args = ScanArgsParquet {
+        schema: Some(Arc::new(schema)),
+        allow_missing_columns: true,
+        // Bytes have no folders to take columns from.
+        hive_options: HiveOptions::new_disabled(),
+        ..Default::default()
+    };
     LazyFrame::scan_parquet_sources(ScanSources::Buffers(buffers.into()), args)
 }
 

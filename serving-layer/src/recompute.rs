@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use polars::io::HiveOptions;
 use polars::prelude::{
     AnyValue, ChunkApply as _, Column, DataFrame, DataType as PolarsType, Expr, Field, IntoColumn,
     IntoSeries, LazyFrame, LiteralValue, PolarsError, PolarsResult, Scalar, ScanArgsParquet, ScanSources,
@@ -124,8 +125,13 @@ fn scan(view: &View, files: Vec<Vec<u8>>) -> PolarsResult<LazyFrame> {
     schema.with_column(PARTITION_COLUMN.into(), PolarsType::Int32);
     schema.with_column(OFFSET_COLUMN.into(), PolarsType::Int64);
     schema.with_column(TIMESTAMP_COLUMN.into(), DataType::Timestamp.polars());
-    let args =
-        ScanArgsParquet { schema: Some(Arc::new(schema)), allow_missing_columns: true, ..Default::default() };
+    let args = ScanArgsParquet {
+        schema: Some(Arc::new(schema)),
+        allow_missing_columns: true,
+        // Bytes have no folders to take columns from.
+        hive_options: HiveOptions::new_disabled(),
+        ..Default::default()
+    };
     LazyFrame::scan_parquet_sources(ScanSources::Buffers(files.into_iter().map(Into::into).collect()), args)
 }
 
