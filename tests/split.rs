@@ -123,12 +123,8 @@ fn assert_same(left: &StateTable, right: &StateTable, context: &str) {
             continue;
         }
         for field in watershed_schemas::measure::fields(measure) {
-            assert_eq!(
-                left[field.name().as_str()],
-                right[field.name().as_str()],
-                "{context}: {}",
-                field.name()
-            );
+            let (left, right) = (&left[field.name().as_str()], &right[field.name().as_str()]);
+            assert_eq!(left, right, "{context}: {}", field.name());
         }
     }
 }

@@ -9,14 +9,21 @@ use support::faulty_store::{Fault, Faults, FaultyStore};
 use watershed_schemas::manifest::{Intent, Manifest, Version};
 use watershed_store::{Created, Publication, Store, StoreError};
 
-/// Stores of every kind that needs no network, each with what keeps it alive.
+/// An empty store of every kind, each with what keeps it alive: memory, a folder, and the bucket that
+/// `tests/s3.sh` offers.
 fn stores() -> Vec<(Store, Option<tempfile::TempDir>)> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let local = Store::open("nested/data", folder.path()).expect("a folder is made");
-    vec![(Store::new(Arc::new(InMemory::new())), None), (local, Some(folder))]
+    let mut stores = vec![(Store::new(Arc::new(InMemory::new())), None), (local, Some(folder))];
+    if let Ok(bucket) = std::env::var("WATERSHED_TEST_S3") {
+        let prefix = uuid::Uuid::new_v4().simple();
+        let bucket = Store::open(&format!("{bucket}/{prefix}"), Path::new("")).expect("a bucket");
+        stores.push((bucket, None));
+    }
+    stores
 }
 
-pub fn manifest(version: u64, run: &str) -> Manifest {
+fn manifest(version: u64, run: &str) -> Manifest {
     Manifest {
         stream: "readings".to_string(),
         version: Version(version),

@@ -2,13 +2,16 @@
 //!
 //! A lease is a courtesy. Two runs that miss each other's waste work and nothing else.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use watershed_schemas::manifest::Intent;
 use watershed_store::{Store, StoreError};
 
 use crate::Clock;
+
+/// A lease is never renewed more often than this.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Whether a run may go on.
 #[derive(Debug)]
@@ -43,10 +46,11 @@ fn competes(other: &Intent, intent: &Intent, now_ms: i64) -> bool {
     other.run_id != intent.run_id && other.lease_until_ms > now_ms && other.version >= intent.version
 }
 
-/// Renews a lease for as long as it is polled.
-pub(crate) async fn renew(store: &Store, mut intent: Intent, lease: Duration, now: &Clock) -> Infallible {
-    loop {
-        tokio::time::sleep(lease / 3).await;
+/// Renews a lease until `done` is notified. No renewal is under way when this returns, so that a lease
+/// which is then removed stays removed.
+pub(crate) async fn renew(store: &Store, mut intent: Intent, lease: Duration, now: &Clock, done: &Notify) {
+    let pause = (lease / 3).max(SHORTEST_PAUSE);
+    while tokio::time::timeout(pause, done.notified()).await.is_err() {
         intent.lease_until_ms = now() + lease.as_millis() as i64;
         if let Err(error) = store.put_intent(&intent).await {
             tracing::warn!(%error, "the lease could not be renewed, trying again");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use watershed_schemas::log::Log;
 use watershed_schemas::manifest::{Intent, Manifest};
 use watershed_schemas::stream::Stream;
@@ -130,10 +131,14 @@ pub async fn run(job: &Job) -> Result<Outcome, BatchError> {
         }
     };
     let mut written = Vec::new();
-    let outcome = tokio::select! {
-        outcome = job.fulfil(&plan, base.as_ref(), started_ms, &mut written) => outcome,
-        never = lease::renew(&job.store, intent.clone(), job.options.lease, &job.now) => match never {},
+    let done = Notify::new();
+    let work = async {
+        let outcome = job.fulfil(&plan, base.as_ref(), started_ms, &mut written).await;
+        done.notify_one();
+        outcome
     };
+    let renewal = lease::renew(&job.store, intent.clone(), job.options.lease, &job.now, &done);
+    let (outcome, ()) = tokio::join!(work, renewal);
     let unpublished = match &outcome {
         Ok(Outcome::Published(_)) => false,
         Ok(_) => true,
