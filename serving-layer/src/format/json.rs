@@ -165,7 +165,7 @@ pub fn timestamp(out: &mut Vec<u8>, micros: i64, zone: Tz) {
     let (hour, minute, second) = (local.hour(), local.minute(), local.second());
     write(out, format_args!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"));
     let fraction = local.nanosecond() / 1_000;
-    if fraction % 1_000 != 0 {
+    if !fraction.is_multiple_of(1_000) {
         write(out, format_args!(".{fraction:06}"));
     } else if fraction != 0 {
         write(out, format_args!(".{:03}", fraction / 1_000));

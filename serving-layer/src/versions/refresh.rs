@@ -56,9 +56,17 @@ struct Seen {
     end: Offsets,
     ends_asked: Option<Instant>,
     fully_probed: Option<Instant>,
-    failed: Option<(Version, Instant)>,
+    failure: Option<Failure>,
     trouble: Option<String>,
     live_trouble: Option<String>,
+}
+
+/// A version that could not be loaded.
+#[derive(Clone)]
+struct Failure {
+    version: Version,
+    when: Instant,
+    reason: String,
 }
 
 /// Whether a stream's answers are worth asking for.
@@ -157,10 +165,14 @@ impl Streams {
         let trouble = match self.load_newer(state).await {
             Ok(()) => None,
             Err(error) => {
-                if state.trouble().is_none_or(|known| known != error.to_string()) {
-                    tracing::error!(stream = name, %error, "newer version not loaded, the older one stays in service");
+                if state.trouble().as_ref() != Some(&error) {
+                    tracing::error!(
+                        stream = name,
+                        error,
+                        "newer version not loaded, the older one stays in service"
+                    );
                 }
-                Some(error.to_string())
+                Some(error)
             }
         };
         let nodes = self.live.status(name).await;
@@ -173,32 +185,33 @@ impl Streams {
         seen.settle(name, nodes, trouble);
     }
 
-    async fn load_newer(&self, state: &StreamState) -> Result<(), LoadError> {
+    /// Loads what is newer than what is held; what keeps it from that is told in a sentence.
+    async fn load_newer(&self, state: &StreamState) -> Result<(), String> {
         let seen = state.snapshot();
         let held = seen.next.as_ref().or(seen.current.as_ref());
         let known = held.map(|held| held.version());
         let full = seen.fully_probed.is_none_or(|probed| probed.elapsed() >= FULL_EVERY);
-        let Some(manifest) = self.newer(&state.stream.name, known, full).await? else {
-            if full {
-                state.write(|seen| seen.fully_probed = Some(Instant::now()));
-            }
-            return Ok(());
-        };
+        let newer = self.newer(&state.stream.name, known, full).await.map_err(|error| error.to_string())?;
+        if full {
+            state.write(|seen| seen.fully_probed = Some(Instant::now()));
+        }
+        let Some(manifest) = newer else { return Ok(()) };
         let version = manifest.version;
-        if let Some((failed, when)) = seen.failed
-            && failed == version
-            && when.elapsed() < RETRY_AFTER
+        if let Some(failure) = seen.failure.filter(|failure| failure.version == version)
+            && failure.when.elapsed() < RETRY_AFTER
         {
-            return seen.trouble.map_or(Ok(()), |reason| Err(LoadError::Interrupted { reason }));
+            return Err(failure.reason);
         }
         match Loaded::read(&self.store, manifest, &state.views, held.map(Arc::as_ref)).await {
             Ok(loaded) => {
-                state.write(|seen| (seen.next, seen.failed) = (Some(Arc::new(loaded)), None));
+                state.write(|seen| (seen.next, seen.failure) = (Some(Arc::new(loaded)), None));
                 Ok(())
             }
             Err(error) => {
-                state.write(|seen| seen.failed = Some((version, Instant::now())));
-                Err(error)
+                let reason = error.to_string();
+                let failure = Failure { version, when: Instant::now(), reason: reason.clone() };
+                state.write(|seen| seen.failure = Some(failure));
+                Err(reason)
             }
         }
     }
