@@ -7,7 +7,8 @@
 use watershed_schemas::live::{LiveError, Partials, PartialsRequest};
 use watershed_schemas::offsets::Offsets;
 
-use crate::epoch::Epoch;
+use crate::epoch::{Epoch, Fold, FoldKey};
+use crate::partition::PartitionEpochs;
 use crate::shared::{Shared, Slot};
 
 /// Whether an answer may take its time.
@@ -62,7 +63,7 @@ pub(crate) fn partials(
             Ok(None) => return None,
             Err(broken) => return not_ready(format!("partition {partition}: {broken}")),
         };
-        let Some(fold) = epochs.folds().get(&key) else {
+        let Some(fold) = fold(&epochs, &key) else {
             return not_ready(format!(
                 "partition {partition} has not opened epoch {epoch} of view {}",
                 request.view
@@ -87,4 +88,14 @@ pub(crate) fn partials(
         }
     }
     Some(Ok(reply))
+}
+
+/// The fold of an epoch. A watershed that lies at the log's start has the same records as the origin epoch, so that one
+/// may stand in: a version of a topic that is still empty is ready at once.
+fn fold<'a>(epochs: &'a PartitionEpochs, key: &FoldKey) -> Option<&'a Fold> {
+    epochs.folds().get(key).or_else(|| {
+        let from = key.epoch.from(epochs.partition(), epochs.origin());
+        let origin = epochs.folds().get(&Epoch::Origin.of(&key.view));
+        origin.filter(|origin| origin.span().from == from)
+    })
 }

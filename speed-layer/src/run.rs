@@ -131,6 +131,10 @@ impl Follower {
     }
 
     fn take(&mut self, delivery: Delivery, subscription: &mut dyn Subscription) {
+        if self.shared.is_stopping() {
+            // Whoever stops the node decides what is saved.
+            return;
+        }
         match delivery {
             Delivery::Records(records) => {
                 self.recovered();
