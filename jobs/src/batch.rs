@@ -10,6 +10,7 @@ use crate::kafka::Kafka;
 use crate::outcome::Refusal;
 use crate::project::Place;
 use crate::run::{Runner, Wishes};
+use crate::say;
 use crate::{crontab, process, scheduler};
 
 #[derive(Subcommand)]
@@ -87,7 +88,7 @@ async fn schedule(place: &Place) -> anyhow::Result<ExitCode> {
     let kafka = Kafka::connect(&workspace, &store).await?;
     let runner = std::sync::Arc::new(Runner::new(&workspace, store, kafka.log()));
     let scheduler = scheduler::start(&workspace, runner)?;
-    println!("ready: {} schedules", scheduler.streams());
+    say::line(format!("ready: {} schedules", scheduler.streams()));
     process::told_to_stop().await?;
     scheduler.stop().await;
     kafka.stop().await;

@@ -9,15 +9,20 @@ use watershed_schemas::schedule::Calendar;
 use watershed_schemas::view::{Aggregate, Measure, View};
 
 use crate::project::Place;
+use crate::say;
 
 pub fn check(place: &Place) -> anyhow::Result<ExitCode> {
     let workspace = place.open()?;
     for view in &workspace.project.views {
         Calendar::of(&view.schedule).map_err(|reason| anyhow!("view {}: {reason}", view.name))?;
-        println!("{}", plan(view));
+        say::line(format!("{}", plan(view)));
     }
     let (streams, views) = (workspace.project.streams.len(), workspace.project.views.len());
-    println!("{streams} {}, {views} {}: no mistakes", plural(streams, "stream"), plural(views, "view"));
+    say::line(format!(
+        "{streams} {}, {views} {}: no mistakes",
+        plural(streams, "stream"),
+        plural(views, "view")
+    ));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,13 +9,14 @@ use watershed_schemas::schedule::Calendar;
 use watershed_schemas::view::Schedule;
 
 use crate::project::{Place, Workspace};
+use crate::say;
 
 pub fn crontab(place: &Place) -> anyhow::Result<ExitCode> {
     let workspace = place.open()?;
     let folder = std::path::absolute(&workspace.folder).context("the project's folder")?;
     let command = std::env::current_exe().context("the path of this command")?;
     let config = place.config.as_deref().map(std::path::absolute).transpose()?;
-    print!("{}", text(&workspace, &command, &folder, config.as_deref())?);
+    say::line(text(&workspace, &command, &folder, config.as_deref())?.trim_end());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -25,6 +25,7 @@ use crate::human::{Names, Span, Text};
 use crate::process;
 use crate::project::{Place, Workspace};
 use crate::run::{Wishes, shown};
+use crate::say;
 use crate::stack::Stack;
 use replay::Replay;
 
@@ -122,9 +123,11 @@ async fn watch(
 
 fn introduce(address: SocketAddr, brokers: &str, store: &Store, replay: &Replay) {
     let flights = replay.records.len() - sample::mistakes();
-    println!("{flights} real flights of January 2013 are replayed as they became known, late ones late.");
-    println!("store:  {store}\nbroker: {brokers}\nready:  http://{address}\n\nTry:");
-    let ask = |question: &str| println!("  curl -s http://{address}/v1/query -d '{question}'");
+    say::line(format!(
+        "{flights} real flights of January 2013 are replayed as they became known, late ones late."
+    ));
+    say::line(format!("store:  {store}\nbroker: {brokers}\nready:  http://{address}\n\nTry:"));
+    let ask = |question: &str| say::line(format!("  curl -s http://{address}/v1/query -d '{question}'"));
     ask(r#"{"view": "flight_delays", "grain": "all", "group_by": ["carrier"], "order_by": ["-flights"]}"#);
     ask(
         r#"{"view": "flight_delays", "measures": ["flights", "late", "p95_delay"], "group_by": ["origin"], "grain": "1 day", "order_by": ["-day"], "limit": 6}"#,
@@ -132,7 +135,7 @@ fn introduce(address: SocketAddr, brokers: &str, store: &Store, replay: &Replay)
     ask(
         r#"{"view": "routes_daily", "grain": "all", "where": {"origin": ["JFK"]}, "order_by": ["-flights"], "limit": 5}"#,
     );
-    println!();
+    say::line("");
 }
 
 /// Sends every record when its time has come.
@@ -150,7 +153,9 @@ fn paced(replay: &Replay, day: Duration, stop: &CancellationToken) -> anyhow::Re
         replay.send(index)?;
     }
     replay.flush()?;
-    println!("January is over: the next version makes all of it exact. Answers go on until Ctrl-C.");
+    say::line(format!(
+        "January is over: the next version makes all of it exact. Answers go on until Ctrl-C."
+    ));
     Ok(())
 }
 
@@ -169,7 +174,7 @@ async fn publish(
             return Ok(());
         }
         if let Outcome::Published(report) = stack.runner.run(STREAM, Wishes::default()).await? {
-            println!("{}", line(&report, replay));
+            say::line(format!("{}", line(&report, replay)));
         }
     }
 }

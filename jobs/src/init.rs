@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::say;
 use anyhow::{Context, bail};
 use clap::Args;
 
@@ -31,9 +32,11 @@ pub fn init(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         create(&dir.join(name), text)?;
     }
     let shown = dir.display();
-    println!("project made in {shown}: a stream in schemas/events.sql, a view in jobs/events_by_minute.sql");
-    println!("  watershed --project {shown} check");
-    println!("  watershed --project {shown} up");
+    say::line(format!(
+        "project made in {shown}: a stream in schemas/events.sql, a view in jobs/events_by_minute.sql"
+    ));
+    say::line(format!("  watershed --project {shown} check"));
+    say::line(format!("  watershed --project {shown} up"));
     Ok(ExitCode::SUCCESS)
 }
 

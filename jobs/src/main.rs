@@ -16,6 +16,7 @@ mod produce;
 mod project;
 mod query;
 mod run;
+mod say;
 mod scheduler;
 mod serve;
 mod speed;

@@ -28,6 +28,7 @@ use watershed_schemas::stream::Stream;
 use crate::kafka::Kafka;
 use crate::outcome::Refusal;
 use crate::project::Place;
+use crate::say;
 use rows::{Rows, Wanted};
 
 /// How long records may wait for their acknowledgements at the end.
@@ -129,7 +130,7 @@ fn load(producer: &KafkaProducer, stream: &Arc<Stream>, arguments: &Arguments) -
             }
         }
         source.bar.finish_and_clear();
-        println!("{}: {} records sent, {bad} lines refused", file.display(), pace.sent - before);
+        say::line(format!("{}: {} records sent, {bad} lines refused", file.display(), pace.sent - before));
         refused += bad;
     }
     producer.flush(FLUSH)?;
@@ -248,7 +249,7 @@ impl Source {
             self.bar.set_message(format!("{}: {sent} records", self.name));
             if !std::io::stderr().is_terminal() && self.told.elapsed() > TELL {
                 self.told = Instant::now();
-                println!("{}: {sent} records so far", self.name);
+                say::line(format!("{}: {sent} records so far", self.name));
             }
         }
     }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::outcome::Refusal;
 use crate::project::Place;
+use crate::say;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -99,7 +100,7 @@ pub async fn query(place: &Place, arguments: Arguments) -> anyhow::Result<ExitCo
     if arguments.format == Format::Table {
         let answer: Value =
             serde_json::from_slice(&body).with_context(|| format!("the answer from {server}"))?;
-        print!("{}", table(&answer));
+        say::line(table(&answer).trim_end());
     } else {
         let mut out = std::io::stdout().lock();
         out.write_all(&body).and_then(|()| out.flush()).context("standard output")?;
@@ -179,7 +180,7 @@ fn table(answer: &Value) -> String {
     let empty = Vec::new();
     let columns = answer["meta"].as_array().unwrap_or(&empty);
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::NOTHING);
     table.set_header(columns.iter().map(|column| {
         let name = column["name"].as_str().unwrap_or_default();
         if column["exact"] == false { format!("{name} ~") } else { name.to_string() }
@@ -235,8 +236,8 @@ fn table(answer: &Value) -> String {
 fn bound(error: &Value) -> String {
     let Some(bound) = error["bound"].as_f64() else { return String::new() };
     let confidence = error["confidence"].as_f64().filter(|confidence| *confidence < 1.0);
-    let confidence =
-        confidence.map_or(String::new(), |confidence| format!(" ({:.4} % confidence)", 100.0 * confidence));
+    let confidence = confidence
+        .map_or(String::new(), |confidence| format!(" ({} % confidence)", (1e6 * confidence).round() / 1e4));
     match error["kind"].as_str() {
         Some("count") => format!(" to within {:.3} % of all occurrences{confidence}", 100.0 * bound),
         _ => format!(" to within {:.2} % of the value{confidence}", 100.0 * bound),

@@ -16,6 +16,7 @@ use crate::clock::clock;
 use crate::config::Settings;
 use crate::process;
 use crate::project::Workspace;
+use crate::say;
 
 /// What the operator asks of a run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,7 +60,7 @@ impl Runner {
             if std::io::stderr().is_terminal() { Arc::new(Bar::new(stream)) } else { Arc::new(Quiet) };
         let outcome = self.run_with(stream, wishes, bar).await?;
         for line in lines(&outcome) {
-            println!("{line}");
+            say::line(line);
         }
         Ok(outcome)
     }

@@ -12,6 +12,7 @@ use crate::config::Settings;
 use crate::kafka::Kafka;
 use crate::process;
 use crate::project::Place;
+use crate::say;
 
 /// Between two looks at whether the server is ready.
 const LOOK: Duration = Duration::from_millis(50);
@@ -34,7 +35,7 @@ pub async fn serve(place: &Place) -> anyhow::Result<ExitCode> {
     let server = Server::start(listen, project, store, live, log).await?;
     let ready = async {
         wait_until_ready(server.address).await;
-        println!("ready: http://{}", server.address);
+        say::line(format!("ready: http://{}", server.address));
         std::future::pending::<()>().await;
     };
     tokio::select! {

@@ -11,6 +11,7 @@ use crate::config::Settings;
 use crate::kafka::Kafka;
 use crate::process;
 use crate::project::Place;
+use crate::say;
 
 pub async fn speed(place: &Place) -> anyhow::Result<ExitCode> {
     let workspace = place.open()?;
@@ -22,7 +23,7 @@ pub async fn speed(place: &Place) -> anyhow::Result<ExitCode> {
     let node = Arc::new(SpeedNode::start(&settings, &workspace.project, &store, &kafka.log(), runtime)?);
     let live: Arc<dyn LiveSource> = node.clone();
     let server = PartialsServer::start(&workspace.settings.speed.listen.0, live).await?;
-    println!("ready: http://{}", server.address);
+    say::line(format!("ready: http://{}", server.address));
     process::told_to_stop().await?;
     tracing::info!("stopping");
     server.stop().await;

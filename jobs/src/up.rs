@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::project::Place;
+use crate::say;
 use crate::stack::Stack;
 use crate::{process, scheduler};
 
@@ -10,12 +11,12 @@ pub async fn up(place: &Place) -> anyhow::Result<ExitCode> {
     let workspace = place.open()?;
     let stack = Stack::start(&workspace, workspace.store()?).await?;
     if stack.kafka.is_embedded() {
-        println!("broker: {}", stack.kafka.brokers());
+        say::line(format!("broker: {}", stack.kafka.brokers()));
     }
     let scheduler = scheduler::start(&workspace, stack.runner.clone())?;
     let ready = async {
         stack.ready().await;
-        println!("ready: http://{}", stack.address());
+        say::line(format!("ready: http://{}", stack.address()));
         std::future::pending::<()>().await;
     };
     tokio::select! {

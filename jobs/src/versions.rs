@@ -6,6 +6,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::project::Place;
+use crate::say;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -52,9 +53,9 @@ pub async fn versions(place: &Place, arguments: Arguments) -> anyhow::Result<Exi
         ]);
     }
     if table.is_empty() {
-        println!("stream {stream} has no version yet: `watershed batch run` makes the first");
+        say::line(format!("stream {stream} has no version yet: `watershed batch run` makes the first"));
     } else {
-        println!("{}", table.trim_fmt());
+        say::line(format!("{}", table.trim_fmt()));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -15,6 +15,7 @@ use super::truth::{Dimension, Grain, Question};
 use super::{STREAM, sample};
 use crate::project::Workspace;
 use crate::run::{Wishes, lines};
+use crate::say;
 use crate::stack::Stack;
 
 /// How long the layers may take to catch up with what was sent.
@@ -32,11 +33,11 @@ pub async fn once(
     let asker = Asker::new(stack.address().to_string())?;
     let total = replay.records.len();
     let half = total / 2;
-    println!(
+    say::line(format!(
         "replaying {} flights of January 2013 and {} broken records",
         total - sample::mistakes(),
         sample::mistakes()
-    );
+    ));
 
     // Before any version: everything is live.
     let mut answers = asker.while_sending(replay, 0..half).await?;
@@ -69,32 +70,32 @@ pub async fn once(
         wrong.extend(found);
     }
     for line in wrong.iter().take(20) {
-        println!("WRONG {line}");
+        say::line(format!("WRONG {line}"));
     }
-    println!(
+    say::line(format!(
         "answers        {} over HTTP, {cells} cells recomputed from the sample, {} wrong",
         answers.len(),
         wrong.len()
-    );
-    println!("live           {live} of {total} records were live beside version 1");
+    ));
+    say::line(format!("live           {live} of {total} records were live beside version 1"));
     let newest = store.newest(STREAM, None).await?.context("two versions were published")?;
     let dead_letters: u64 = newest.dead_letters.iter().map(|file| file.file.rows).sum();
-    println!("dead letters   {dead_letters}, expected {}", sample::mistakes());
+    say::line(format!("dead letters   {dead_letters}, expected {}", sample::mistakes()));
     let differences = verify(workspace, store).await?;
-    println!("took           {:.1} seconds", started.elapsed().as_secs_f64());
+    say::line(format!("took           {:.1} seconds", started.elapsed().as_secs_f64()));
     if !wrong.is_empty() || differences > 0 || dead_letters != sample::mistakes() as u64 {
         bail!(
             "{} wrong cells in answers, {differences} differences to DuckDB, {dead_letters} dead letters",
             wrong.len()
         );
     }
-    println!("every answer and every published cell is what the flights say");
+    say::line(format!("every answer and every published cell is what the flights say"));
     Ok(ExitCode::SUCCESS)
 }
 
 fn show(outcome: &Outcome) {
     for line in lines(outcome) {
-        println!("{line}");
+        say::line(line);
     }
 }
 
@@ -105,7 +106,7 @@ async fn verify(workspace: &Workspace, store: &Store) -> anyhow::Result<usize> {
 
 #[cfg(not(feature = "duckdb"))]
 async fn verify(_workspace: &Workspace, _store: &Store) -> anyhow::Result<usize> {
-    println!("verify         left out: this build has no DuckDB");
+    say::line(format!("verify         left out: this build has no DuckDB"));
     Ok(0)
 }
 
