@@ -162,7 +162,8 @@ fn other_writers_forms_of_the_same_columns_are_read() {
         other => other.clone(),
     };
     for form in [&widened as &dyn Fn(&ArrowType) -> ArrowType, &dictionary] {
-        let columns = batch.schema().fields().iter().zip(batch.columns()).map(|(field, column)| {
+        let schema = batch.schema();
+        let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
             let cast = arrow::compute::cast(column, &form(field.data_type())).expect("the form exists");
             (field.name().clone(), cast, true)
         });

@@ -87,7 +87,7 @@ fn assert_close(case: &Case, found: &Value, expected: &Value, events: &[&Specime
     let magnitude = |event: &&Specimen| match value(event, column) {
         Value::Integer(value) => (value as f64).abs(),
         Value::Double(value) => value.abs(),
-        Value::Decimal(value, _) => value as f64 / 100.0,
+        Value::Decimal(value, _) => (value as f64 / 100.0).abs(),
         _ => 0.0,
     };
     let most = events.iter().map(magnitude).fold(0.0, f64::max);

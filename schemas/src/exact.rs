@@ -92,11 +92,15 @@ fn result(index: usize) -> String {
     format!("_result_{index}")
 }
 
-/// A scalar's values as the fold reads them.
+/// A scalar's values as the fold reads them: `-0.0` is `0.0`.
 fn evaluated(scalar: &Scalar) -> Expr {
     let value = scalar.expr.clone().cast(scalar.data_type.polars());
-    // Adding zero makes -0.0 and 0.0 one value, as they are one key.
-    if scalar.data_type == DataType::Double { value + lit(0.0) } else { value }
+    if scalar.data_type != DataType::Double {
+        return value;
+    }
+    // A plain `+ 0.0` would be optimised away.
+    let unsigned_zero = |values: Column| Ok(values.f64()?.apply_values(|value| value + 0.0).into_column());
+    value.map(unsigned_zero, |_, field| Ok(field.clone()))
 }
 
 /// The events that pass the view's filter, as keys and arguments; an argument that its measure's filter leaves out is NULL.
