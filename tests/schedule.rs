@@ -76,9 +76,9 @@ fn a_day_that_never_comes_is_never_due() {
 #[test]
 fn only_what_every_cron_knows_is_a_schedule() {
     for (cron, zone, word) in [
-        ("* * * *", "UTC", "five fields"),
-        ("0 0 * * * *", "UTC", "five fields"),
-        ("@reboot", "UTC", "five fields"),
+        ("* * * *", "UTC", "expected five"),
+        ("0 0 * * * *", "UTC", "expected five"),
+        ("@reboot", "UTC", "expected five"),
         ("0 0 L * *", "UTC", "found 'l'"),
         ("61 * * * *", "UTC", "61 * * * *"),
         ("0 0 * * *", "Mars/Olympus", "time zone"),

@@ -304,7 +304,8 @@ impl Source {
         let path = name[PREFIX.len()..].to_lowercase();
         let mut keys: Vec<String> = path.split("__").map(str::to_string).collect();
         if keys.len() > 2 && keys[0] == "kafka" && keys[1] == "client" {
-            keys[2] = keys.split_off(2).join("_").replace('_', ".");
+            let name = keys.split_off(2).join("_").replace('_', ".");
+            keys.push(name);
         }
         let mut values = Value::from(value);
         for key in keys.into_iter().rev() {

@@ -50,7 +50,7 @@ fn a_new_project_is_free_of_mistakes_and_is_never_overwritten() {
     let project = folder.path("mine");
     let project = project.to_str().expect("a path in UTF-8");
     folder.done(&["init", project]);
-    folder.done(&["--project", project, "check"]);
+    folder.project("mine").done(&["check"]);
     let again = folder.run(&["init", project]);
     assert_eq!(again.code, 1);
     assert!(again.err.contains("exists already"), "{}", again.err);
@@ -68,7 +68,7 @@ fn crontab_lines_survive_cron_and_the_shell() {
         view.replace("(schedule = '0 0 1 1 *')", "(schedule = '*/5 * * * *', time_zone = 'Asia/Tokyo')");
     folder.write(&format!("{project}/jobs/local.sql"), &view);
     let path = folder.path(project);
-    let out = folder.done(&["--project", path.to_str().expect("a path in UTF-8"), "batch", "crontab"]);
+    let out = folder.project(project).done(&["batch", "crontab"]);
     let lines: Vec<&str> = out.lines().filter(|line| !line.starts_with('#')).collect();
     let zone = |zone: &str| lines.iter().position(|line| *line == format!("CRON_TZ={zone}")).expect(zone);
     let local = lines[zone("Asia/Tokyo") + 1];

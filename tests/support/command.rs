@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,8 @@ FROM orders GROUP BY shop, hour;
 
 /// A project folder that is removed at the end.
 pub struct Folder {
-    folder: tempfile::TempDir,
+    folder: Rc<tempfile::TempDir>,
+    project: PathBuf,
 }
 
 /// What a finished command left.
@@ -36,7 +38,8 @@ pub struct Ended {
 impl Folder {
     /// An empty folder.
     pub fn new() -> Self {
-        Folder { folder: tempfile::tempdir().expect("a temporary folder") }
+        let folder = Rc::new(tempfile::tempdir().expect("a temporary folder"));
+        Folder { project: folder.path().to_owned(), folder }
     }
 
     /// A project with one stream and one view.
@@ -48,7 +51,7 @@ impl Folder {
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.project.join(name)
     }
 
     pub fn write(&self, name: &str, text: &str) {
@@ -79,7 +82,7 @@ impl Folder {
         let mut command = Command::new(watershed());
         command
             .arg("--project")
-            .arg(self.folder.path())
+            .arg(&self.project)
             .args(arguments)
             .env_remove("RUST_LOG")
             .stdin(Stdio::null());
@@ -87,6 +90,11 @@ impl Folder {
             command.env(format!("WATERSHED__{setting}"), "127.0.0.1:0");
         }
         command
+    }
+
+    /// The project that lies in a folder below this one.
+    pub fn project(&self, name: &str) -> Folder {
+        Folder { folder: Rc::clone(&self.folder), project: self.path(name) }
     }
 
     pub fn run(&self, arguments: &[&str]) -> Ended {
