@@ -2,7 +2,7 @@
 //!
 //! A value that cannot be converted is NULL: `CAST` is `TRY_CAST`. Text converts by one strict grammar per type
 //! (white space around it is allowed): integers `-12`, doubles and decimals `-1.5` (doubles also `1e3`),
-//! dates `2013-01-31`, timestamps `2013-01-31 05:00:00.25` (`T` for the space, `Z` behind it, minutes enough),
+//! dates `2013-01-31`, timestamps `2013-01-31 05:00:00.25` (`T` for the space, `Z` behind the seconds, minutes enough),
 //! booleans `true`, `t`, `yes`, `y`, `1` and their opposites. What DuckDB would guess beyond that is NULL here.
 
 use polars::prelude::{DataType as Polars, Expr};
@@ -63,9 +63,9 @@ fn converted(expr: Expr, from: &DataType, to: &DataType) -> Expr {
         (Boolean, Text) => unary::<bool, String>(expr, to, |value| Some(value.to_string())),
         (Integer | BigInt, Text) => unary::<i64, String>(expr, to, |value| Some(value.to_string())),
         (Double, Text) => unary::<f64, String>(expr, to, |value| Some(text::double(value))),
-        (Decimal { scale, .. }, _) if *to == Text => {
-            let scale = *scale;
-            unary::<i128, String>(expr, to, move |value| Some(text::decimal(value, scale)))
+        (Decimal { precision, scale }, _) if *to == Text => {
+            let (precision, scale) = (*precision, *scale);
+            unary::<i128, String>(expr, to, move |value| Some(text::decimal(value, precision, scale)))
         }
         (Date, Text) => unary::<i64, String>(expr, to, |value| Some(text::date(value))),
         (Timestamp, Text) => unary::<i64, String>(expr, to, |value| Some(text::timestamp(value))),
@@ -120,7 +120,7 @@ pub(super) fn double_of_decimal(value: i128, scale: u8) -> f64 {
     if value.unsigned_abs() <= 1 << 53 && scale <= 22 {
         return value as f64 / double_power(scale);
     }
-    text::decimal(value, scale).parse().unwrap_or(f64::NAN)
+    text::decimal(value, 38, scale).parse().unwrap_or(f64::NAN)
 }
 
 fn double_power(exponent: u8) -> f64 {
@@ -136,7 +136,7 @@ fn grammar(to: &DataType) -> Option<&'static str> {
         DataType::Decimal { .. } => "[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)",
         DataType::Date => "[0-9]{4}-[0-9]{2}-[0-9]{2}",
         DataType::Timestamp => {
-            "[0-9]{4}-[0-9]{2}-[0-9]{2}([ T]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?Z?)?"
+            "[0-9]{4}-[0-9]{2}-[0-9]{2}([ T]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?Z?)?)?"
         }
         DataType::Text | DataType::TopK(_) => return None,
     })
@@ -224,7 +224,10 @@ fn read_timestamp(text: &str) -> Option<i64> {
         return Some(start);
     }
     let time = time.strip_prefix([' ', 'T'])?;
-    let time = time.strip_suffix('Z').unwrap_or(time).as_bytes();
+    let time = match time.strip_suffix('Z') {
+        Some(time) if time.len() > 5 => time.as_bytes(),
+        _ => time.as_bytes(),
+    };
     let two = |at: usize, limit: i64| digits(time.get(at..at + 2)?).filter(|value| *value < limit);
     let colon = |at: usize| time.get(at) == Some(&b':');
     if !colon(2) {
@@ -286,7 +289,7 @@ pub(super) fn written(value: &Value) -> String {
         Value::Boolean(value) => value.to_string(),
         Value::Integer(value) => value.to_string(),
         Value::Double(value) => text::double(*value),
-        Value::Decimal(value, scale) => text::decimal(*value, *scale),
+        Value::Decimal(value, scale) => text::decimal(*value, 38, *scale),
         Value::Text(text) => text.to_string(),
         Value::Date(days) => text::date(i64::from(*days)),
         Value::Timestamp(micros) => text::timestamp(*micros),

@@ -21,12 +21,15 @@ pub(super) fn double(value: f64) -> String {
     format!("{mantissa}e{sign}{:02}", exponent.abs())
 }
 
-pub(super) fn decimal(value: i128, scale: u8) -> String {
+/// As DuckDB writes it: without a zero before the point where the type has no digit there.
+pub(super) fn decimal(value: i128, precision: u8, scale: u8) -> String {
+    let fraction_only = precision == scale;
     let scale = usize::from(scale);
     let digits = format!("{:0width$}", value.unsigned_abs(), width = scale + 1);
     let (whole, fraction) = digits.split_at(digits.len() - scale);
     let sign = if value < 0 { "-" } else { "" };
     let point = if scale == 0 { "" } else { "." };
+    let whole = if fraction_only { "" } else { whole };
     format!("{sign}{whole}{point}{fraction}")
 }
 
