@@ -19,7 +19,7 @@ use watershed_speed::checkpoint::{Checkpoint, CheckpointError, Snapshot};
 use watershed_speed::epoch::Epoch;
 use watershed_speed::partition::PartitionEpochs;
 use watershed_speed::stretch::Stretch;
-use watershed_store::Store;
+use watershed_store::{Publication, Store};
 
 type Views = BTreeMap<String, Arc<View>>;
 
@@ -239,4 +239,29 @@ async fn a_checkpoint_beyond_the_logs_end_is_not_used() {
     let (speed, read) = world.start(Speed::settings("node"));
     check_all(&speed, &world).await;
     assert_eq!(read.delivered(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_that_holds_nothing_wanted_any_more_does_not_hold_up_the_newest_epoch() {
+    let mut world = World::new();
+    world.produce(100);
+    let (speed, _) = world.start(Speed::settings("node"));
+    check_all(&speed, &world).await;
+    speed.node.shutdown().await;
+
+    // While the node was away, two versions came out beyond where it had come.
+    world.produce(100);
+    let watershed = |offset: i64| live::offsets(&[(0, offset), (1, offset)]);
+    for (version, at) in [(1, 60), (2, 80)] {
+        let manifest = live::manifest(version, &watershed(at), &speed.views);
+        let published = world.store.publish(&manifest).await.expect("the store answers");
+        assert_eq!(published, Publication::Published);
+    }
+    let (speed, read) = world.start(Speed::settings("node"));
+    for at in [60, 80] {
+        let reply = speed.until_current("rides_hourly", &watershed(at)).await;
+        speed.check("rides_hourly", &reply, &world.memory);
+    }
+    assert_eq!(read.delivered(), 40, "live begins at the newest watershed");
+    assert_eq!(read.replayed(), 40, "only the version before lacks something");
 }

@@ -98,7 +98,9 @@ impl Replayer {
             Some((of, reader)) if of == partition && reader.position() == missing.from => reader,
             _ => self.log.reader(&self.shared.stream.topic, partition, missing.from)?,
         };
-        let records = reader.next(self.shared.settings.replay_records, READ_TIMEOUT)?;
+        // A range holds at most as many records as offsets.
+        let most = usize::try_from(missing.until.0 - missing.from.0).unwrap_or(usize::MAX);
+        let records = reader.next(most.min(self.shared.settings.replay_records), READ_TIMEOUT)?;
         self.reader = Some((partition, reader));
         let range = OffsetRange::new(missing.from, Offset(records.position));
         if range.is_empty() {

@@ -11,7 +11,6 @@ use watershed_schemas::invariants;
 use watershed_schemas::live::{LiveError, LiveSource, LiveStatus, Partials, PartialsRequest};
 use watershed_schemas::log::{Log, Records};
 use watershed_schemas::manifest::{Intent, Manifest, Version, ViewVersion};
-use watershed_schemas::measure::States;
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 use watershed_schemas::project::{Project, SourceFile};
 use watershed_schemas::states::StateTable;
@@ -106,8 +105,8 @@ pub fn cells(table: &StateTable) -> Vec<(i64, Vec<Value>, Vec<Value>)> {
     let rows = table.keys.sorted_rows().into_iter();
     rows.map(|row| {
         let key = (0..dimensions).map(|dimension| table.keys.value(row, dimension).clone()).collect();
-        let finish = |states: &Box<dyn States>| states.finish(row);
-        (table.keys.windows()[row as usize], key, table.measures.iter().map(finish).collect())
+        let values = table.measures.iter().map(|states| states.finish(row)).collect();
+        (table.keys.windows()[row as usize], key, values)
     })
     .collect()
 }
