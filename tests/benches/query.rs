@@ -81,7 +81,7 @@ async fn load(url: &str, body: &str) -> f64 {
     let clients = (0..CLIENTS).map(|_| {
         let (url, body) = (url.to_string(), body.to_string());
         tokio::spawn(async move {
-            let client = reqwest::Client::new();
+            let client = support::serving::client();
             let mut answered = 0_u64;
             while begun.elapsed() < ROUND {
                 let request = client.post(&url).header("content-type", "application/json").body(body.clone());

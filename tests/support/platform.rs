@@ -163,7 +163,7 @@ impl Platform {
         )
         .await
         .expect("the server starts");
-        let client = reqwest::Client::new();
+        let client = crate::serving::client();
         let platform = Platform { project, store, log, node: Some(node), server, folder, client };
         platform.until_ready().await;
         platform
