@@ -184,15 +184,13 @@ fn measure(view: &View, name: &str) -> Result<usize, Refusal> {
     })
 }
 
+/// `key` is where the name was read from: `group_by`, or `where.` and the name.
 fn dimension(view: &View, key: &str, name: &str) -> Result<usize, Refusal> {
     view.dimension(name).ok_or_else(|| {
         if name == view.window.name {
             let instead = if key == "group_by" { "\"grain\"" } else { "\"from\" and \"to\"" };
-            return Refusal::wrong_at(
-                key,
-                name,
-                format!("\"{name}\" is the view's window, not a dimension: use {instead}"),
-            );
+            let detail = format!("\"{name}\" is the view's window, not a dimension: use {instead}");
+            return Refusal::wrong_at(key, name, detail);
         }
         let known = view.dimensions.iter().map(|dimension| dimension.name.as_str());
         let refusal = Refusal::unknown_name("dimension", name, known).at(key, name);
@@ -201,7 +199,7 @@ fn dimension(view: &View, key: &str, name: &str) -> Result<usize, Refusal> {
 }
 
 fn condition(view: &View, filter: &Filter) -> Result<Condition, Refusal> {
-    let dimension = dimension(view, "where", &filter.dimension)?;
+    let dimension = dimension(view, &format!("where.{}", filter.dimension), &filter.dimension)?;
     let data_type = &view.dimensions[dimension].scalar.data_type;
     let typed = |value| literal::typed(value, data_type, &filter.dimension);
     let values = filter.values.iter().map(typed).collect::<Result<_, _>>()?;

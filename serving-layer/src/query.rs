@@ -12,7 +12,7 @@ use chrono_tz::Tz;
 use watershed_schemas::manifest::Version;
 
 use crate::grain::Grain;
-use crate::refusal::{Place, Refusal};
+use crate::refusal::Refusal;
 
 /// The keys of a question. `POST` bodies and `GET` parameters share them, beside `where.<dimension>`.
 pub const KEYS: [&str; 16] = [
@@ -116,17 +116,6 @@ pub use parameters::{format, only_form};
 /// Turns the key of a wrong question into the place in the body that it was read from.
 pub fn locate(body: &[u8], refusal: Refusal) -> Refusal {
     Refusal { place: refusal.place.map(|place| body::locate(body, place)), ..refusal }
-}
-
-/// Turns the key of a wrong question into the parameter that it was read from.
-pub fn as_parameter(refusal: Refusal) -> Refusal {
-    let place = refusal.place.map(|place| match place {
-        Place::Key { key, text } if !KEYS.contains(&key.as_str()) => {
-            Place::Key { key: format!("where.{key}"), text }
-        }
-        place => place,
-    });
-    Refusal { place, ..refusal }
 }
 
 impl Query {

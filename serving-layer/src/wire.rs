@@ -74,9 +74,10 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Partials>, WireError> {
     Ok(headers.into_iter().map(reply).collect())
 }
 
-/// A [`LiveError`] on the wire.
+/// A [`LiveError`] on the wire. Tagged from outside: serde cannot read offsets, whose keys are numbers, behind a tag
+/// within.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Refused {
     NotReady { stream: String, watershed: Offsets, reason: String },
     UnknownView { view: String },

@@ -9,5 +9,8 @@ pub mod faulty_store;
 pub mod kafka;
 pub mod live;
 pub mod log;
+pub mod measures;
 pub mod platform;
+pub mod serving;
+pub mod specimens;
 pub mod watched_log;

@@ -30,7 +30,7 @@ pub async fn get(
     let parameters = parameters(&request)?;
     let format = answers::form(&request, query::format(&parameters))?;
     let query = Query::from_parameters(&view, &parameters)?;
-    let answer = serving.ask(&query).await.map_err(query::as_parameter)?;
+    let answer = serving.ask(&query).await?;
     answers::respond(&answer, format)
 }
 

@@ -34,12 +34,13 @@ pub fn typed(literal: &Literal, data_type: &DataType, dimension: &str) -> Result
             Literal::Text(text) => format!("\"{text}\""),
             Literal::Json(json) => json.to_string(),
         };
-        let detail = format!("where {dimension}: found {shown}, expected {}", expected(data_type));
+        let key = format!("where.{dimension}");
+        let detail = format!("{key}: found {shown}, expected {}", expected(data_type));
         let text = match literal {
             Literal::Json(Json::String(text)) | Literal::Text(text) => text.as_str(),
-            _ => return Refusal::wrong(dimension, detail),
+            _ => return Refusal::wrong(&key, detail),
         };
-        Refusal::wrong_at(dimension, text, detail)
+        Refusal::wrong_at(&key, text, detail)
     })
 }
 

@@ -103,7 +103,7 @@ fn filters(object: &Map<String, Json>) -> Result<Vec<Filter>, Refusal> {
                 let detail = format!(
                     "condition on \"{dimension}\" is not understood, expected a list of values or {{\"not\": […]}}"
                 );
-                return Err(Refusal::wrong(dimension, detail));
+                return Err(Refusal::wrong(&format!("where.{dimension}"), detail));
             }
             values => (false, values),
         };
@@ -121,7 +121,9 @@ fn filters(object: &Map<String, Json>) -> Result<Vec<Filter>, Refusal> {
 fn literal(dimension: &str, value: &Json) -> Result<Literal, Refusal> {
     match value {
         Json::Null => Ok(Literal::Null),
-        Json::Array(_) | Json::Object(_) => Err(wrong_kind(dimension, value, "a value or a list of values")),
+        Json::Array(_) | Json::Object(_) => {
+            Err(wrong_kind(&format!("where.{dimension}"), value, "a value or a list of values"))
+        }
         value => Ok(Literal::Json(value.clone())),
     }
 }
@@ -143,25 +145,20 @@ fn kind(json: &Json) -> String {
     }
 }
 
-/// The line and column of a key, or of a text that follows it.
+/// The line and column of a key, or of a text that follows it. `where.city` is the key `city` behind `where`.
 pub fn locate(body: &[u8], place: Place) -> Place {
     let Place::Key { key, text } = &place else { return place };
-    let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default().into_bytes();
-    let find = |from: usize, wanted: &[u8]| {
+    let find = |from: usize, wanted: &str| {
+        let wanted = serde_json::to_string(wanted).unwrap_or_default().into_bytes();
         body[from..].windows(wanted.len()).position(|window| window == wanted).map(|found| from + found)
     };
-    let at_key = find(0, &quoted(key));
-    let at_text =
-        text.as_ref().and_then(|text| find(at_key.map_or(0, |at| at + key.len() + 2), &quoted(text)));
-    match at_text.or(at_key) {
-        Some(at) => {
-            let line_start =
-                body[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-            Place::Text {
-                line: body[..at].iter().filter(|byte| **byte == b'\n').count() + 1,
-                column: at - line_start + 1,
-            }
-        }
-        None => place,
-    }
+    let at_key = match key.strip_prefix("where.") {
+        Some(dimension) => find(0, "where").and_then(|at| find(at, dimension)),
+        None => find(0, key),
+    };
+    let at_text = text.as_ref().and_then(|text| find(at_key.unwrap_or_default(), text));
+    let Some(at) = at_text.or(at_key) else { return place };
+    let line_start = body[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    let line = body[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+    Place::Text { line, column: at - line_start + 1 }
 }
