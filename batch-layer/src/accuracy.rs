@@ -57,8 +57,9 @@ impl Ledger {
             let truths =
                 columns::values(exact.column(&measure.name)?.as_materialized_series(), &measure.result_type)?;
             for ((truth, row), events) in truths.iter().zip(order).zip(&rows) {
-                let estimate = states.measures[line.index].finish(*row);
-                if let Some(error) = error(truth, &estimate, number(events).unwrap_or_default()) {
+                let states = states.measures[line.index].as_ref();
+                let (estimate, scale) = (states.finish(*row), states.error_scale(*row));
+                if let Some(error) = error(truth, &estimate, scale, number(events).unwrap_or_default()) {
                     line.add(error);
                 }
             }
@@ -90,16 +91,21 @@ impl Line {
             bound: bound.bound,
             confidence: bound.confidence,
             cells,
-            mean_error: if cells == 0 { 0.0 } else { sum / cells as f64 },
-            max_error: max,
+            mean_error: if cells == 0 { 0.0 } else { rounded(sum / cells as f64) },
+            max_error: rounded(max),
             beyond_bound: beyond,
         }
     }
 }
 
-/// How far an estimate is off: numbers relative to the truth, top-k counts as a share of the cell's events.
-/// `None` where there is nothing to estimate.
-fn error(truth: &Value, estimate: &Value, events: f64) -> Option<f64> {
+/// Six digits, which every reader of JSON reads back as they were written.
+fn rounded(error: f64) -> f64 {
+    format!("{error:.5e}").parse().unwrap_or(error)
+}
+
+/// How far an estimate is off: numbers relative to `scale` or else to the truth, top-k counts as a share of
+/// the cell's events. `None` where there is nothing to estimate.
+fn error(truth: &Value, estimate: &Value, scale: Option<f64>, events: f64) -> Option<f64> {
     if let (Value::TopK(truth), Value::TopK(estimate)) = (truth, estimate) {
         let estimated: HashMap<String, u64> =
             estimate.iter().map(|(value, count)| (format!("{value:?}"), *count)).collect();
@@ -114,7 +120,8 @@ fn error(truth: &Value, estimate: &Value, events: f64) -> Option<f64> {
     if off == 0.0 {
         return Some(0.0);
     }
-    Some(if truth == 0.0 { off } else { off / truth.abs() })
+    let scale = scale.unwrap_or(truth.abs());
+    Some(if scale == 0.0 { off } else { off / scale })
 }
 
 fn number(value: &Value) -> Option<f64> {

@@ -79,6 +79,11 @@ pub trait States: Send + Sync + Debug {
     /// The measure's value: exact for algebraic measures, the sketch's estimate otherwise.
     fn finish(&self, row: u32) -> Value;
 
+    /// What a relative error bound is relative to where that is not the value itself.
+    fn error_scale(&self, _row: u32) -> Option<f64> {
+        None
+    }
+
     /// Memory held, roughly.
     fn bytes(&self) -> usize;
 

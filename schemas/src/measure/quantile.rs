@@ -7,8 +7,8 @@
 //! events gives the same state.
 //!
 //! The answer interpolates linearly between the values of the two buckets that hold the ranks around
-//! `q · (count − 1)`: each is within 1 % of the true value of its rank, and so is anything between
-//! them as long as both have one sign. Infinities and NaN (which orders above all numbers) are counted
+//! `q · (count − 1)`: each is within 1 % of the true value of its rank, so what lies between them is within 1 % of
+//! the larger of the two magnitudes, which is what the bound is relative to. Infinities and NaN (which orders above all numbers) are counted
 //! in the outermost buckets, so that they keep their rank.
 
 use std::any::Any;
@@ -117,6 +117,13 @@ impl States for QuantileStates {
         quantile(&self.rows[row as usize], self.q).map_or(Value::Null, Value::Double)
     }
 
+    fn error_scale(&self, row: u32) -> Option<f64> {
+        let (lower, upper, _) = neighbours(&self.rows[row as usize], self.q)?;
+        // A representative is within 1 % of the true value; magnitudes that count as zero are off by less than the least.
+        let largest = lower.abs().max(upper.abs()) / (1.0 - BOUND.bound);
+        Some(largest.max(LEAST_MAGNITUDE / BOUND.bound))
+    }
+
     fn bytes(&self) -> usize {
         let heap = self.rows.iter().map(|row| row.capacity() * size_of::<(i32, u64)>()).sum::<usize>();
         self.rows.capacity() * size_of::<Buckets>() + heap
@@ -179,11 +186,17 @@ fn merge(into: &mut Buckets, from: &Buckets) {
 }
 
 fn quantile(buckets: &Buckets, q: f64) -> Option<f64> {
+    let (lower, upper, fraction) = neighbours(buckets, q)?;
+    Some(if lower == upper { lower } else { lower + (upper - lower) * fraction })
+}
+
+/// The values of the two ranks around a quantile, and how far it lies between them.
+fn neighbours(buckets: &Buckets, q: f64) -> Option<(f64, f64, f64)> {
     let count: u64 = buckets.iter().map(|(_, count)| count).sum();
     let rank = q * count.checked_sub(1)? as f64;
     let lower = value_of_rank(buckets, rank.floor() as u64);
     let upper = value_of_rank(buckets, rank.ceil() as u64);
-    Some(if lower == upper { lower } else { lower + (upper - lower) * rank.fract() })
+    Some((lower, upper, rank.fract()))
 }
 
 fn value_of_rank(buckets: &Buckets, rank: u64) -> f64 {
