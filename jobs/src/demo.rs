@@ -24,7 +24,7 @@ use crate::config::Settings;
 use crate::human::{Names, Span, Text};
 use crate::process;
 use crate::project::{Place, Workspace};
-use crate::run::{Wishes, shown};
+use crate::run::Wishes;
 use crate::say;
 use crate::stack::Stack;
 use replay::Replay;
@@ -179,19 +179,23 @@ async fn publish(
     }
 }
 
-/// `version 3  watershed {0: 1200, …}  4810 rows exact, 312 live  p95_delay …  2 dead letters`
+/// `version 3    4810 rows exact, 312 live, 2 dead letters · mean error p95_delay 0.49 % · 2.1 s · watershed {…}`
 fn line(report: &watershed_batch::Report, replay: &Replay) -> String {
     let manifest = &report.manifest;
     let exact: u64 = manifest.events.iter().map(|file| file.file.rows).sum();
     let dead_letters: u64 = manifest.dead_letters.iter().map(|file| file.file.rows).sum();
     let live = replay.ledger.at_or_above(&manifest.watershed);
-    let mut line = format!(
-        "version {:<3} watershed {}  {exact} rows exact, {live} live, {dead_letters} dead letters, {:.2} s",
-        manifest.version.0, manifest.watershed, manifest.seconds
-    );
     let ledger = manifest.views.get("flight_delays").map(|view| view.accuracy.as_slice()).unwrap_or_default();
-    for accuracy in ledger {
-        line.push_str(&format!("\n            {}", shown(accuracy)));
-    }
-    line
+    let errors: Vec<String> = ledger
+        .iter()
+        .map(|accuracy| format!("{} {:.2} %", accuracy.measure, 100.0 * accuracy.mean_error))
+        .collect();
+    format!(
+        "version {:<4} {exact} rows exact, {live} live, dead letters {dead_letters} · mean error of sketches: {} · {:.1} s · \
+         watershed {}",
+        manifest.version.0,
+        errors.join(", "),
+        manifest.seconds,
+        manifest.watershed,
+    )
 }

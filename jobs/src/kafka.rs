@@ -21,6 +21,10 @@ const ADDRESS_FILE: &str = "address";
 /// A broker on this machine answers sooner than this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How often, and how long apart, a broker that is starting is looked for.
+const STARTING_LOOKS: usize = 40;
+const LOOK: Duration = Duration::from_millis(50);
+
 /// A Kafka that can be used.
 pub struct Kafka {
     settings: KafkaSettings,
@@ -41,6 +45,12 @@ impl Kafka {
             return Kafka::at(&settings.kafka.brokers.to_string(), settings, None);
         }
         let dir = broker_dir(workspace, store);
+        // Records in a folder that goes with the process, and versions that stay, would contradict each other.
+        if dir.is_none() && !settings.store.url.0.starts_with("memory://") {
+            bail!(
+                "{store} is no folder for the embedded broker's log: set broker.dir, or kafka.brokers to use a real Kafka"
+            );
+        }
         let embedded = start(settings, &settings.broker.listen.0, dir.as_deref()).await?;
         let address = embedded.broker.address().to_string();
         Kafka::at(&address, settings, Some(embedded))
@@ -51,8 +61,8 @@ impl Kafka {
         match find(workspace, store).await? {
             Some(kafka) => Ok(kafka),
             None => bail!(
-                "nothing listens on {} (broker.listen): set kafka.brokers, or start `watershed up` first",
-                workspace.settings.broker.listen
+                "no broker: `watershed up` does not run in {}, and kafka.brokers is not set",
+                workspace.folder.display()
             ),
         }
     }
@@ -64,7 +74,7 @@ impl Kafka {
         }
         let Some(dir) = broker_dir(workspace, store) else {
             bail!(
-                "nothing listens on {} (broker.listen), and broker.dir is not set",
+                "nothing listens on {} (broker.listen): start `watershed up`, or set broker.dir or kafka.brokers",
                 workspace.settings.broker.listen
             );
         };
@@ -135,22 +145,36 @@ impl Kafka {
     }
 }
 
-/// A real Kafka, or an embedded broker that another process runs.
+/// A real Kafka, or this project's embedded broker where another process runs it.
 async fn find(workspace: &Workspace, store: &Store) -> anyhow::Result<Option<Kafka>> {
     let settings = &workspace.settings;
     if !settings.kafka.brokers.0.is_empty() {
         return Kafka::at(&settings.kafka.brokers.to_string(), settings, None).map(Some);
     }
-    let noted = broker_dir(workspace, store).and_then(|dir| holder_of(&dir)).map(|(address, _)| address);
-    for address in noted.into_iter().chain([settings.broker.listen.0.clone()]) {
-        if address.ends_with(":0") {
-            continue;
-        }
-        if matches!(tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&address)).await, Ok(Ok(_))) {
-            return Kafka::at(&address, settings, None).map(Some);
-        }
+    let address = match broker_dir(workspace, store) {
+        // Whoever listens on broker.listen may be another project's broker: the folder says where this one's is.
+        Some(dir) => running(&dir).await,
+        None => Some(settings.broker.listen.0.clone()),
+    };
+    let Some(address) = address else { return Ok(None) };
+    match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&address)).await {
+        Ok(Ok(_)) => Kafka::at(&address, settings, None).map(Some),
+        _ => Ok(None),
     }
-    Ok(None)
+}
+
+/// Where the broker that has a folder open listens. One that is just starting says so in a moment.
+async fn running(dir: &Path) -> Option<String> {
+    for _ in 0..STARTING_LOOKS {
+        if !watershed_broker::in_use(dir) {
+            return None;
+        }
+        if let Some((address, _)) = holder_of(dir) {
+            return Some(address);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    None
 }
 
 async fn start(settings: &Settings, listen: &str, dir: Option<&Path>) -> anyhow::Result<Embedded> {

@@ -145,19 +145,14 @@ fn dead_letters(by_kind: &std::collections::BTreeMap<String, u64>) -> String {
 }
 
 /// `p95_delay: mean error 0.31 %, largest 0.98 % of the value, stated bound 1.00 % (4210 cells)`
-pub fn shown(accuracy: &Accuracy) -> String {
+fn shown(accuracy: &Accuracy) -> String {
     let Accuracy { measure, kind, bound, cells, mean_error, max_error, beyond_bound, .. } = accuracy;
     let beyond = if *beyond_bound == 0 { String::new() } else { format!(", {beyond_bound} beyond it") };
-    if kind == "relative" {
-        let (mean, max, bound) = (100.0 * mean_error, 100.0 * max_error, 100.0 * bound);
-        format!(
-            "{measure}: mean error {mean:.3} %, largest {max:.3} % of the value, stated bound {bound:.2} %{beyond} ({cells} cells)"
-        )
-    } else {
-        format!(
-            "{measure}: mean error {mean_error:.2}, largest {max_error:.0} occurrences, stated bound {bound:.4}{beyond} ({cells} cells)"
-        )
-    }
+    let whole = if kind == "count" { "all occurrences" } else { "the value" };
+    let (mean, max, bound) = (100.0 * mean_error, 100.0 * max_error, 100.0 * bound);
+    format!(
+        "{measure}: mean error {mean:.3} %, largest {max:.3} % of {whole}, stated bound {bound:.2} %{beyond} ({cells} cells)"
+    )
 }
 
 /// A time for people: seconds, in UTC.

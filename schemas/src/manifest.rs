@@ -109,7 +109,7 @@ pub struct ViewFile {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
     pub measure: String,
-    /// `relative` (of the value) or `count` (absolute, of occurrences).
+    /// `relative` (of the value) or `count` (of an item's occurrences, as a share of all of them).
     pub kind: String,
     /// The sketch's stated bound.
     pub bound: f64,

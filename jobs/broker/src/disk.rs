@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::BrokerError;
 
+/// In the folder: locked by the broker that has it open.
+const LOCK: &str = "lock";
 /// A broker that was dropped lets go of its folder when its last connection has noticed.
 const OWNER_GOES_WITHIN: Duration = Duration::from_secs(2);
 
@@ -26,7 +28,7 @@ impl DataDir {
             Path::to_owned,
         );
         std::fs::create_dir_all(&path).map_err(BrokerError::io(&path))?;
-        let lock_path = path.join("lock");
+        let lock_path = path.join(LOCK);
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&lock_path);
         let lock = lock.map_err(BrokerError::io(&lock_path))?;
         let patience = Instant::now() + OWNER_GOES_WITHIN;
@@ -55,6 +57,12 @@ impl Drop for DataDir {
             tracing::warn!(path = %self.path.display(), %error, "temporary folder left behind");
         }
     }
+}
+
+/// True while a broker of any process has this folder open.
+pub fn in_use(path: &Path) -> bool {
+    let lock = OpenOptions::new().write(true).open(path.join(LOCK));
+    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// Makes the names in `dir` durable: a new file survives a power failure only when its folder was synced too.
