@@ -118,7 +118,7 @@ fn assert_same(left: &StateTable, right: &StateTable, context: &str) {
         }
     }
     let (left, right): (RecordBatch, RecordBatch) = (left.to_record_batch(), right.to_record_batch());
-    for (index, measure) in view.measures.iter().enumerate() {
+    for measure in &view.measures {
         if adds_doubles(measure) || matches!(measure.aggregate, Aggregate::TopK(_)) {
             continue;
         }
@@ -145,8 +145,15 @@ fn near(left: &Value, right: &Value) -> bool {
 }
 
 fn world() -> World {
-    let world = World::new();
-    World { log: MemoryLog::with_topic(TOPIC, PARTITIONS), ..world }
+    let mut world = World::new();
+    world.log = MemoryLog::with_topic(TOPIC, PARTITIONS);
+    world
+}
+
+/// Polars refuses to block a runtime of one thread.
+fn runtime() -> tokio::runtime::Runtime {
+    let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    threads.expect("a runtime")
 }
 
 proptest! {
@@ -156,8 +163,7 @@ proptest! {
     fn at_every_split_point_batch_and_live_together_are_the_fold_of_everything(
         entries in prop::collection::vec(entry(), 1..14),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async {
+        runtime().block_on(async {
             let whole = world();
             entries.iter().for_each(|entry| append(&whole.log, entry));
             for split in 0..=entries.len() {
@@ -180,8 +186,7 @@ proptest! {
         entries in prop::collection::vec(entry(), 1..60),
         every in 1..20_usize,
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async {
+        runtime().block_on(async {
             let world = world();
             for (index, entry) in entries.iter().enumerate() {
                 append(&world.log, entry);

@@ -14,11 +14,14 @@ use watershed_store::{Store, StoreError};
 /// How often the catalogue is written anew because another stream published meanwhile.
 const ROUNDS: usize = 3;
 
-/// Writes the catalogue of everything that is published now.
+/// Writes the catalogue of everything that is published now, unless it stands there already.
 pub(crate) async fn refresh(store: &Store) -> Result<(), StoreError> {
     let mut newest = newest_of_all(store).await?;
     for _ in 0..ROUNDS {
         let text = text(newest.values(), |path| store.address(path));
+        if store.get(layout::CATALOG).await?.is_some_and(|written| written == text.as_bytes()) {
+            break;
+        }
         store.put(layout::CATALOG, text.into()).await?;
         // Another stream's run may have written the catalogue between our look and our put.
         let now = newest_of_all(store).await?;

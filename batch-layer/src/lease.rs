@@ -20,15 +20,20 @@ pub(crate) enum Lease {
     Busy(Intent),
 }
 
-/// Announces `intent` unless another run's lease is live; removes leases that ran out.
+/// Removes the leases of a stream that ran out: their runs died.
+pub(crate) async fn sweep(store: &Store, stream: &str, now_ms: i64) -> Result<(), StoreError> {
+    for stale in store.intents(stream).await?.iter().filter(|intent| intent.lease_until_ms <= now_ms) {
+        tracing::info!(run = stale.run_id, holder = stale.holder, "removing the intent of a run that died");
+        store.remove_intent(stale).await?;
+    }
+    Ok(())
+}
+
+/// Announces `intent` unless another run's lease is live.
 pub(crate) async fn announce(store: &Store, intent: Intent, now_ms: i64) -> Result<Lease, StoreError> {
     let others = store.intents(&intent.stream).await?;
     if let Some(other) = others.iter().find(|other| competes(other, &intent, now_ms)) {
         return Ok(Lease::Busy(other.clone()));
-    }
-    for stale in others.iter().filter(|other| other.lease_until_ms <= now_ms) {
-        tracing::info!(run = stale.run_id, holder = stale.holder, "removing the intent of a run that died");
-        store.remove_intent(stale).await?;
     }
     store.put_intent(&intent).await?;
     // Of two runs that began in the same moment, the one with the smaller id goes on.

@@ -106,12 +106,15 @@ pub struct Report {
 pub async fn run(job: &Job) -> Result<Outcome, BatchError> {
     let started_ms = (job.now)();
     job.progress.report(Stage::Bounds, 0, 1);
+    lease::sweep(&job.store, &job.stream.name, started_ms).await?;
     let base = job.store.newest(&job.stream.name, None).await?;
     let (log, topic) = (job.log.clone(), job.stream.topic.clone());
     let bounds = tokio::task::spawn_blocking(move || log.bounds(&topic)).await?.map_err(BatchError::Log)?;
     let wishes = Wishes { full: job.options.full, accept_gap: job.options.accept_gap };
     let Some(plan) = plan(&job.stream, &job.views, base.as_ref(), &bounds, wishes)? else {
         let base = base.expect("only a version that exists can be left as it is");
+        // The run that published it may have died before it told DuckDB.
+        catalog::refresh(&job.store).await?;
         return Ok(Outcome::Unchanged(base));
     };
 

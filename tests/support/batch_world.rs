@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use arrow::array::AsArray;
+use arrow::datatypes::Float64Type;
 use arrow::record_batch::RecordBatch;
 use object_store::memory::InMemory;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -202,6 +204,28 @@ pub fn reading(seconds: i64, site: &str, device: &str, value: f64, units: i64) -
     let at = chrono::DateTime::from_timestamp(YEAR_2013 + seconds, 0).expect("a time").to_rfc3339();
     json!({ "at": at, "site": site, "device": device, "value": value, "units": units, "price": "12.50" })
         .to_string()
+}
+
+/// Equal bit for bit, but for doubles: the order of additions shows in their last bits.
+pub fn assert_same(left: &[RecordBatch], right: &[RecordBatch], view: &str) {
+    assert_eq!(left.len(), right.len(), "{view}: files");
+    for (left, right) in left.iter().zip(right) {
+        assert_eq!(left.schema(), right.schema(), "{view}");
+        for (index, field) in left.schema().fields().iter().enumerate() {
+            let (left, right) = (left.column(index), right.column(index));
+            let (Some(doubles), Some(others)) =
+                (left.as_primitive_opt::<Float64Type>(), right.as_primitive_opt::<Float64Type>())
+            else {
+                assert_eq!(left, right, "{view}: {}", field.name());
+                continue;
+            };
+            let value = |value: Option<f64>| value.map_or((false, 0.0), |value| (true, value));
+            for (left, right) in doubles.iter().map(value).zip(others.iter().map(value)) {
+                let near = (left.1 - right.1).abs() <= 1e-9 * left.1.abs().max(1.0);
+                assert!(left.0 == right.0 && near, "{view}: {} is {left:?} and {right:?}", field.name());
+            }
+        }
+    }
 }
 
 /// A map of a version's counts by (window, site): for readers that trust no state.
