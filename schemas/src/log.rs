@@ -92,7 +92,8 @@ pub trait Reader: Send {
 /// What a member of a consumer group hears.
 #[derive(Debug)]
 pub enum Delivery {
-    /// Consecutive records of one partition.
+    /// Consecutive records of one partition, beginning behind what was delivered of it before. An empty
+    /// delivery only moves the position, over offsets that hold no records.
     Records(Records),
     /// These partitions are now ours; nothing of them arrives until [`Subscription::start`] names where to begin.
     Assigned(Vec<Partition>),
@@ -106,6 +107,6 @@ pub enum Delivery {
 pub trait Subscription: Send {
     fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Delivery, LogError>;
 
-    /// Begins to deliver an assigned partition at an offset.
+    /// Begins to deliver an assigned partition at an offset; of one that was begun, the position moves there.
     fn start(&mut self, positions: &Offsets) -> Result<(), LogError>;
 }

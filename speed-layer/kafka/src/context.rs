@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -10,6 +11,9 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use watershed_schemas::offsets::Partition;
+
+/// How long a change of position may take; it needs no broker.
+const SEEK: Duration = Duration::from_secs(10);
 
 /// Passes librdkafka's log to `tracing`.
 fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -77,11 +81,12 @@ impl Member {
         offset: i64,
     ) -> KafkaResult<()> {
         let mut started = lock(&self.started);
-        if started.remove(&partition) {
-            consumer.incremental_unassign(&self.list([partition]))?;
-        }
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.topic, partition.0, Offset::Offset(offset))?;
+        if started.contains(&partition) {
+            let sought = consumer.seek_partitions(list, SEEK)?;
+            return sought.elements().iter().try_for_each(|entry| entry.error());
+        }
         consumer.incremental_assign(&list)?;
         started.insert(partition);
         Ok(())

@@ -62,7 +62,7 @@ impl Reader for KafkaReader {
             }
             let mut records = Records::new(self.partition, self.position);
             let wait = deadline.saturating_duration_since(Instant::now());
-            self.reading.queue.take(max_records.max(1), wait.min(GLANCE), |message| match message {
+            self.reading.take(max_records.max(1), wait.min(GLANCE), |message| match message {
                 Message::Record { offset, timestamp, payload, .. } if offset >= records.position => {
                     records.push(Offset(offset), timestamp, payload);
                 }

@@ -76,60 +76,48 @@ impl KafkaSubscription {
     fn take(&mut self, max_records: usize, wait: Duration) {
         let KafkaSubscription { positions, queue, .. } = self;
         let mut runs: Vec<Records> = Vec::new();
-        let mut faults: Vec<(Partition, RDKafkaErrorCode, String)> = Vec::new();
+        let mut faults = Vec::new();
+        // The run of the last record: a partition's records mostly come together.
         let mut last = 0;
         queue.take(max_records, wait, |message| {
-            let (Message::Record { partition, .. }
-            | Message::End { partition, .. }
-            | Message::Fault { partition, .. }) = message;
-            // A partition without a position is not ours any more.
-            let Some(position) = positions.get_mut(&Partition(partition)) else { return };
-            let run = match runs.get(last).is_some_and(|run| run.partition == partition) {
-                true => last,
-                false => runs.iter().position(|run| run.partition == partition).unwrap_or_else(|| {
-                    runs.push(Records::new(Partition(partition), *position));
-                    runs.len() - 1
-                }),
+            let (partition, examined) = match &message {
+                Message::Record { partition, offset, .. } => (Partition(*partition), Offset(offset + 1)),
+                Message::End { partition, offset } => (Partition(*partition), Offset(*offset)),
+                Message::Fault { partition, code, reason } => {
+                    tracing::debug!(partition, %code, "{reason}");
+                    return faults.push((Partition(*partition), *code));
+                }
             };
-            last = run;
+            // A partition without a position is not ours any more.
+            let Some(position) = positions.get_mut(&partition).filter(|position| **position < examined)
+            else {
+                return;
+            };
+            if runs.get(last).is_none_or(|run| run.partition != partition.0) {
+                last = runs.iter().position(|run| run.partition == partition.0).unwrap_or_else(|| {
+                    runs.push(Records::new(partition, *position));
+                    runs.len() - 1
+                });
+            }
+            *position = examined;
             match message {
                 Message::Record { offset, timestamp, payload, .. } => {
-                    if offset >= position.0 {
-                        runs[run].push(Offset(offset), timestamp, payload);
-                        *position = Offset(offset + 1);
-                    }
+                    runs[last].push(Offset(offset), timestamp, payload);
                 }
-                Message::End { offset, .. } => {
-                    if offset > position.0 {
-                        runs[run].position = offset;
-                        *position = Offset(offset);
-                    }
-                }
-                Message::Fault { code, reason, .. } => faults.push((Partition(partition), code, reason)),
+                _ => runs[last].position = examined.0,
             }
         });
-        // A run without records is worth telling when it moved over a hole.
-        let moved = |run: &Records| !run.is_empty() || self.delivered(run.partition) < run.position;
-        let runs: Vec<Records> = runs.into_iter().filter(moved).collect();
-        for run in &runs {
+        for run in runs {
             self.uncommitted.set(Partition(run.partition), Offset(run.position));
+            self.pending.push_back(Ok(run));
         }
-        self.pending.extend(runs.into_iter().map(Ok));
-        for (partition, code, reason) in faults {
-            tracing::debug!(topic = self.topic, partition = partition.0, %code, "{reason}");
-            let fault = match (code, self.positions.get(&partition)) {
-                (RDKafkaErrorCode::AutoOffsetReset, Some(needed)) => {
-                    self.log.out_of_range(&self.topic, partition, *needed)
-                }
-                (code, _) => self.log.topic_fault(&self.topic, code),
-            };
-            self.pending.push_back(Err(fault));
+        for (partition, code) in faults {
+            let Some(position) = self.positions.get(&partition) else { continue };
+            self.pending.push_back(Err(match code {
+                RDKafkaErrorCode::AutoOffsetReset => self.log.out_of_range(&self.topic, partition, *position),
+                code => self.log.topic_fault(&self.topic, code),
+            }));
         }
-    }
-
-    fn delivered(&self, partition: i32) -> i64 {
-        let partition = Partition(partition);
-        if self.uncommitted.names(partition) { self.uncommitted.get(partition).0 } else { -1 }
     }
 
     fn commit(&mut self) {
