@@ -248,6 +248,7 @@ fn check_reads_over_restart(target: &Target) {
     let member = target.member(&group, &topic, &[("reconnect.backoff.max.ms", "200")]);
     target.produce(&topic, 0, &numbered(5), &[]);
     take(&member, 5);
+    commit(&member, &topic, 5);
     broker.kill();
     broker.start_again();
     target.produce(&topic, 0, &numbered(5), &[]);

@@ -142,7 +142,11 @@ fn check_big_message(target: &Target) {
     target.produce(&topic, 0, &numbered(3), &[]);
     // A consumer whose own limits are smaller must still get past it.
     for limit in ["20000000", "1000"] {
-        let settings = [("fetch.message.max.bytes", limit), ("receive.message.max.bytes", "30000000")];
+        let settings = [
+            ("fetch.message.max.bytes", limit),
+            ("fetch.max.bytes", "20000000"),
+            ("receive.message.max.bytes", "30000000"),
+        ];
         let taken = take(&target.reader(&topic, 0, 0, &settings), 7);
         assert_eq!(taken[before.len()].1.payload, big.payload, "with a limit of {limit} bytes");
         assert_eq!(taken[6].0, 6);

@@ -12,6 +12,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::RecordBatchDecoder;
+use uuid::Uuid;
 
 use super::everywhere;
 use crate::support::batches::{Batch, produce, produce_bytes};

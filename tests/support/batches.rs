@@ -49,7 +49,8 @@ impl Batch {
                 producer_epoch: self.epoch,
                 timestamp_type: TimestampType::Creation,
                 offset: i64::from(number),
-                sequence: if self.sequence < 0 { -1 } else { self.sequence + number },
+                // Also without a producer the encoder wants them to ascend; only the first one is stored.
+                sequence: self.sequence + number,
                 timestamp: self.timestamp,
                 key: None,
                 value: Some(payload.clone()),
@@ -65,9 +66,9 @@ impl Batch {
 
 /// An id for an idempotent producer.
 pub fn init_producer(connection: &mut Connection) -> i64 {
-    let ask = InitProducerIdRequest::default().with_transaction_timeout_ms(60_000).with_producer_id((-1).into());
+    let ask = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000);
     eventually("the broker gives out producer ids", || {
-        let given = connection.ask(3, &ask.clone().with_producer_epoch(-1));
+        let given = connection.ask(3, &ask);
         (given.error_code == 0).then_some(given.producer_id.0)
     })
 }

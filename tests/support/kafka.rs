@@ -4,8 +4,8 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
@@ -19,6 +19,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::runtime::Runtime;
 use watershed_broker::{Broker, BrokerConfig, BrokerError};
 
 /// Longer than anything here takes on a busy machine; a test that waits so long has failed.
@@ -268,10 +269,24 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 
 /// A broker that a test can stop, kill and start again on the same folder and port.
 pub struct EmbeddedBroker {
-    runtime: tokio::runtime::Runtime,
     config: BrokerConfig,
     address: String,
-    broker: Mutex<Option<Broker>>,
+    running: Mutex<Option<Running>>,
+}
+
+/// The runtime is the broker's own: with it ends everything the broker does.
+struct Running {
+    broker: Broker,
+    runtime: Runtime,
+}
+
+impl Running {
+    fn start(config: &BrokerConfig) -> Result<Running, BrokerError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("the runtime starts");
+        let broker = runtime.block_on(Broker::start(config.clone()))?;
+        Ok(Running { broker, runtime })
+    }
 }
 
 impl EmbeddedBroker {
@@ -280,12 +295,10 @@ impl EmbeddedBroker {
     }
 
     pub fn try_start(mut config: BrokerConfig) -> Result<EmbeddedBroker, BrokerError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = runtime.expect("the runtime starts");
-        let broker = runtime.block_on(Broker::start(config.clone()))?;
-        let address = broker.address().to_string();
+        let running = Running::start(&config)?;
+        let address = running.broker.address().to_string();
         config.listen.clone_from(&address);
-        Ok(EmbeddedBroker { runtime, config, address, broker: Mutex::new(Some(broker)) })
+        Ok(EmbeddedBroker { config, address, running: Mutex::new(Some(running)) })
     }
 
     /// A broker whose folder is `dir`.
@@ -298,21 +311,23 @@ impl EmbeddedBroker {
     }
 
     pub fn dir(&self) -> PathBuf {
-        let broker = self.broker.lock().expect("no test panicked while restarting");
-        broker.as_ref().expect("the broker runs").dir().to_owned()
+        let running = self.running();
+        running.as_ref().expect("the broker runs").broker.dir().to_owned()
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().expect("no test panicked while restarting")
     }
 
     /// Stops cleanly.
     pub fn stop(&self) {
-        let broker = self.broker.lock().expect("no test panicked while stopping").take();
-        let broker = broker.expect("the broker runs");
-        self.runtime.block_on(broker.stop()).expect("everything is written");
+        let Running { broker, runtime } = self.running().take().expect("the broker runs");
+        runtime.block_on(broker.stop()).expect("everything is written");
     }
 
-    /// Stops without a last word, as a crash would: nothing is flushed or said to anyone.
+    /// Ends as a crash would: nothing is flushed, or said to anyone.
     pub fn kill(&self) {
-        let broker = self.broker.lock().expect("no test panicked while killing").take();
-        drop(broker.expect("the broker runs"));
+        drop(self.running().take().expect("the broker runs"));
     }
 
     pub fn start_again(&self) {
@@ -320,8 +335,8 @@ impl EmbeddedBroker {
     }
 
     pub fn try_start_again(&self) -> Result<(), BrokerError> {
-        let broker = self.runtime.block_on(Broker::start(self.config.clone()))?;
-        *self.broker.lock().expect("no test panicked while restarting") = Some(broker);
+        let running = Running::start(&self.config)?;
+        *self.running() = Some(running);
         Ok(())
     }
 }
@@ -368,6 +383,12 @@ impl Connection {
 
     pub fn send_raw(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).expect("the broker reads");
+    }
+
+    /// As `send`, where the broker may have closed the connection already.
+    pub fn try_send(&mut self, body: &[u8]) -> bool {
+        let length = (body.len() as i32).to_be_bytes();
+        self.socket.write_all(&length).and_then(|()| self.socket.write_all(body)).is_ok()
     }
 
     /// The next answer; `None` when the broker has closed the connection.

@@ -20,6 +20,9 @@ use super::fetch::check_epoch;
 use crate::log::Timed;
 use crate::partition::Partition;
 
+/// The version of ListOffsets from which the answer has room for an epoch.
+const EPOCH_TOLD_FROM: i16 = 4;
+
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
@@ -42,10 +45,10 @@ pub fn list(call: &Call<'_>, ask: ListOffsetsRequest) -> ListOffsetsResponse {
                 offset_at(&partition, asked.timestamp)
             });
             match found {
-                Ok(timed) => answer
-                    .with_offset(timed.offset)
-                    .with_timestamp(timed.timestamp)
-                    .with_leader_epoch(call.shared.leader_epoch),
+                Ok(timed) => {
+                    let epoch = if call.version >= EPOCH_TOLD_FROM { call.shared.leader_epoch } else { -1 };
+                    answer.with_offset(timed.offset).with_timestamp(timed.timestamp).with_leader_epoch(epoch)
+                }
                 Err(error) => answer.with_error_code(error.code()).with_offset(NONE).with_timestamp(NONE),
             }
         });

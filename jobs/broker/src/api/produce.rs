@@ -131,9 +131,11 @@ fn check(records: &Bytes, max_bytes: usize) -> Result<BatchHeader, Refusal> {
 
 fn batch_code(fault: &BatchFault) -> ResponseError {
     match fault {
-        BatchFault::Format { .. } => ResponseError::UnsupportedForMessageFormat,
         BatchFault::Codec { .. } => ResponseError::UnsupportedCompressionType,
-        BatchFault::Count { .. } | BatchFault::Offset { .. } => ResponseError::InvalidRecord,
+        // Also what Apache Kafka says to older formats, which this version of Produce never allowed.
+        BatchFault::Format { .. } | BatchFault::Count { .. } | BatchFault::Offset { .. } => {
+            ResponseError::InvalidRecord
+        }
         BatchFault::Short { .. } | BatchFault::Length { .. } | BatchFault::Checksum { .. } => {
             ResponseError::CorruptMessage
         }
