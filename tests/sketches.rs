@@ -11,6 +11,7 @@ use parquet::arrow::ArrowWriter;
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use watershed_schemas::measure::top_k::TopKStates;
 use watershed_schemas::measure::{self, top_k};
 use watershed_schemas::states::StateTable;
 use watershed_schemas::value::Value;
@@ -136,6 +137,11 @@ fn the_most_frequent_values_keep_their_bound_far_beyond_what_is_counted_exactly(
         for (label, estimate) in found {
             let apart = estimate.abs_diff(truth[label.as_str()]) as f64;
             assert!(apart <= bound * labels.len() as f64, "{label}: {estimate}");
+        }
+        let states = table.measures[0].as_any().downcast_ref::<TopKStates>().expect("it is a top-k");
+        for (label, count) in &truth {
+            let apart = states.estimate(0, &Value::Text((*label).into())).abs_diff(*count) as f64;
+            assert!(apart <= bound * labels.len() as f64, "{label}: off by {apart}");
         }
     }
 }

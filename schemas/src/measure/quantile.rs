@@ -176,7 +176,8 @@ fn merge(into: &mut Buckets, from: &Buckets) {
     while let (Some((ours, our_count)), Some((theirs, their_count))) = (left.peek(), right.peek()) {
         if ours == theirs {
             merged.push((*ours, our_count + their_count));
-            (left.next(), right.next());
+            left.next();
+            right.next();
         } else {
             merged.extend(if ours < theirs { left.next() } else { right.next() });
         }

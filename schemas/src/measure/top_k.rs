@@ -48,11 +48,6 @@ impl TopKStates {
         self.sketches[row as usize].get_or_insert_with(|| Box::new(sketch())).update_ref(item);
     }
 
-    /// All occurrences of a cell.
-    pub fn total(&self, row: u32) -> u64 {
-        self.sketches[row as usize].as_ref().map_or(0, |sketch| sketch.total_weight())
-    }
-
     /// The estimated occurrences of a value; 0 when it is not among those held.
     pub fn estimate(&self, row: u32, value: &Value) -> u64 {
         let mut item = String::new();
@@ -189,7 +184,7 @@ fn write_item(out: &mut String, scalar: Scalar<'_>, data_type: &DataType) {
     let written = match (scalar, data_type) {
         (Scalar::Null, _) => Ok(()),
         (Scalar::Whole(value), DataType::Boolean) => write!(out, "{}", value != 0),
-        (Scalar::Whole(value), _) => write!(out, "{value}"),
+        (Scalar::Whole(value), _) => out.write_str(itoa::Buffer::new().format(value)),
         (Scalar::Wide(value), DataType::Decimal { scale, .. }) => {
             write!(out, "{}", DecimalText(value, *scale))
         }
