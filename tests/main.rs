@@ -8,6 +8,7 @@ mod checkpoints;
 mod command;
 mod conformance;
 mod decode;
+mod definitions;
 mod end_to_end;
 mod epochs;
 mod expressions;

@@ -73,7 +73,7 @@ impl<'a> Compiler<'a> {
     /// The expression, or `None` with the reasons among the faults.
     pub fn scalar(&mut self, expr: &Expr) -> Option<Scalar> {
         let typed = self.typed(expr)?;
-        self.keep(typed.into_scalar())
+        self.keep(typed.into_scalar(expr.to_string()))
     }
 
     /// A condition over fields: boolean, and not a constant.
@@ -91,7 +91,7 @@ impl<'a> Compiler<'a> {
 
     fn over_fields(&mut self, expr: &Expr, typed: Typed) -> Option<Scalar> {
         let constant = typed.fields.is_empty();
-        let scalar = self.keep(typed.into_scalar())?;
+        let scalar = self.keep(typed.into_scalar(expr.to_string()))?;
         if constant {
             let stream = &self.scope.stream.name;
             self.faults.push(Fault::new(
@@ -174,9 +174,11 @@ impl<'a> Compiler<'a> {
             }
             Expr::Position { expr, r#in } => self.call_of("strpos", [&**r#in, &**expr], span),
             Expr::Substring { expr, substring_from, substring_for, .. } => {
+                // `substring(x FOR 3)` begins at the first character.
                 let one = Expr::Value(SqlValue::Number("1".to_string(), false).with_span(span));
-                let from = substring_from.as_deref().unwrap_or(&one);
-                self.call_of("substr", [&**expr, from].into_iter().chain(substring_for.as_deref()), span)
+                let from = substring_from.as_deref().or(substring_for.is_some().then_some(&one));
+                let arguments = std::iter::once(&**expr).chain(from).chain(substring_for.as_deref());
+                self.call_of("substr", arguments, span)
             }
             Expr::Trim { expr, trim_where, trim_what, trim_characters } => {
                 let name = match trim_where {

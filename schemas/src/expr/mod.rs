@@ -40,6 +40,8 @@ pub struct Scalar {
     pub data_type: DataType,
     /// The fields it reads.
     pub fields: BTreeSet<String>,
+    /// As the view writes it.
+    pub text: String,
     /// The same expression in DuckDB's SQL, with quoted identifiers, for verification by other means.
     pub sql: String,
 }

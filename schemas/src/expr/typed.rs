@@ -104,10 +104,12 @@ impl Typed {
         }
     }
 
-    pub fn into_scalar(self) -> Result<Scalar, Fault> {
+    /// `text` is what was written.
+    pub fn into_scalar(self, text: String) -> Result<Scalar, Fault> {
+        let Typed { expr, fields, sql, span, .. } = self;
         match self.data_type {
-            Some(data_type) => Ok(Scalar { expr: self.expr, data_type, fields: self.fields, sql: self.sql }),
-            None => Err(Fault::new(self.span, "NULL has no type here; write CAST(NULL AS …)")),
+            Some(data_type) => Ok(Scalar { expr, data_type, fields, text, sql }),
+            None => Err(Fault::new(span, "NULL has no type here; write CAST(NULL AS …)")),
         }
     }
 

@@ -9,7 +9,7 @@ use sqlparser::ast::{
 use sqlparser::tokenizer::{Location, Span};
 
 use super::names::{self, Taken};
-use super::options::{Entry, Options};
+use super::options::Options;
 use super::source::Written;
 use super::{Report, aggregate, hash, placed, window};
 use crate::expr::{Compiler, Fault, Scalar, Scope, is_aggregate};
@@ -123,14 +123,8 @@ fn schedule(options: &mut Options, report: &mut Report<'_>) -> Option<Schedule> 
         }
     }
     let cron = cron?;
-    report.keep(checked_cron(&cron)).map(|cron| Schedule { cron, time_zone })
-}
-
-fn checked_cron(entry: &Entry) -> Result<String, Fault> {
-    match crate::schedule::cron(&entry.text) {
-        Ok(_) => Ok(entry.text.clone()),
-        Err(message) => Err(Fault::new(entry.span, message)),
-    }
+    let checked = crate::schedule::cron(&cron.text).map_err(|message| Fault::new(cron.span, message));
+    report.keep(checked).map(|_| Schedule { cron: cron.text, time_zone })
 }
 
 /// The one SELECT of the view; everything around it is refused.
@@ -368,28 +362,31 @@ fn keys(select: &Select, items: &[Item], compiler: &mut Compiler<'_>, report: &m
                 report.at(span.start, format!("{expr} is an aggregate, which cannot be grouped by"));
             }
             Ok(index) => grouped[index] = true,
-            Err(message) => {
-                // An unknown column in the key explains itself.
-                if compiler.faults.is_empty() || matches!(expr, Expr::Value(_)) {
-                    report.at(span.start, message);
+            Err(Some(message)) => {
+                report.at(span.start, message);
+                // What it would have grouped is unknown.
+                if matches!(expr, Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_)) {
+                    grouped.fill(true);
                 }
             }
+            Err(None) => {}
         }
     }
     grouped
 }
 
-fn key(expr: &Expr, items: &[Item], compiler: &mut Compiler<'_>) -> Result<usize, String> {
+/// The item that a key names; a mistake that is not among the compiler's faults is told.
+fn key(expr: &Expr, items: &[Item], compiler: &mut Compiler<'_>) -> Result<usize, Option<String>> {
     match expr {
         Expr::Nested(inner) => return key(inner, items, compiler),
         Expr::Value(value) => {
             let Value::Number(text, _) = &value.value else {
-                return Err(format!("found {expr}, expected a group key"));
+                return Err(Some(format!("found {expr}, expected a group key")));
             };
             let position = text.parse::<usize>().ok().filter(|position| (1..=items.len()).contains(position));
-            return position
-                .map(|position| position - 1)
-                .ok_or_else(|| format!("GROUP BY {text}: expected a position from 1 to {}", items.len()));
+            return position.map(|position| position - 1).ok_or_else(|| {
+                Some(format!("GROUP BY {text}: expected a position from 1 to {}", items.len()))
+            });
         }
         Expr::Identifier(name) => {
             let called = |item: &Item| item.alias.as_ref().is_some_and(|alias| same(name, alias));
@@ -398,17 +395,18 @@ fn key(expr: &Expr, items: &[Item], compiler: &mut Compiler<'_>) -> Result<usize
             }
         }
         Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_) => {
-            return Err("ROLLUP, CUBE and GROUPING SETS are not supported; roll up when querying".to_string());
+            let message = "ROLLUP, CUBE and GROUPING SETS are not supported; roll up when querying";
+            return Err(Some(message.to_string()));
         }
         _ => {}
     }
-    let missing = || format!("group key {expr} is not selected; add it to SELECT");
+    let missing = || Some(format!("group key {expr} is not selected; add it to SELECT"));
     if let Some(window) = window::window(expr, &compiler.scope) {
-        let window = window.map_err(|fault| fault.message)?;
+        let window = window.map_err(|fault| Some(fault.message))?;
         let same = |item: &Item| matches!(&item.kind, Kind::Window(Some(selected)) if *selected == window);
         return items.iter().position(same).ok_or_else(missing);
     }
-    let Some(scalar) = compiler.scalar(expr) else { return Err(String::new()) };
+    let Some(scalar) = compiler.scalar(expr) else { return Err(None) };
     let same =
         |item: &Item| matches!(&item.kind, Kind::Dimension(Some(selected)) if selected.sql == scalar.sql);
     items.iter().position(same).ok_or_else(missing)
