@@ -185,7 +185,8 @@ proptest! {
 
 /// Runs a Python script over a folder, if this machine has the packages; where `CI` is set they must be there.
 fn python(packages: &str, script: &str, folder: &Path) -> bool {
-    let has = Command::new("python3").args(["-c", &format!("import {packages}")]).output();
+    let python = std::env::var("WATERSHED_TEST_PYTHON").unwrap_or_else(|_| "python3".to_string());
+    let has = Command::new(&python).args(["-c", &format!("import {packages}")]).output();
     if !has.is_ok_and(|output| output.status.success()) {
         assert!(
             std::env::var_os("CI").is_none(),
@@ -197,7 +198,7 @@ fn python(packages: &str, script: &str, folder: &Path) -> bool {
         );
         return false;
     }
-    let output = Command::new("python3").args(["-c", script]).arg(folder).output().expect("python3 runs");
+    let output = Command::new(&python).args(["-c", script]).arg(folder).output().expect("python3 runs");
     let (said, complained) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}{complained}");
