@@ -87,7 +87,7 @@ async fn a_run_that_dies_at_any_call_leaves_the_last_version_serving_and_the_nex
     let mut published_by_the_dead = 0;
     loop {
         attempt += 1;
-        let call = attempt.div_ceil(2);
+        let call = usize::div_ceil(attempt, 2);
         let fault = if attempt % 2 == 0 { Fault::Lost } else { Fault::Unheard };
         // A fresh past for every call: one version, then more events.
         let store = Store::new(Arc::new(InMemory::new()));
