@@ -15,7 +15,7 @@ pub fn check(place: &Place) -> anyhow::Result<ExitCode> {
     let workspace = place.open()?;
     for view in &workspace.project.views {
         Calendar::of(&view.schedule).map_err(|reason| anyhow!("view {}: {reason}", view.name))?;
-        say::line(format!("{}", plan(view)));
+        say::line(plan(view));
     }
     let (streams, views) = (workspace.project.streams.len(), workspace.project.views.len());
     say::line(format!(

@@ -153,9 +153,7 @@ fn paced(replay: &Replay, day: Duration, stop: &CancellationToken) -> anyhow::Re
         replay.send(index)?;
     }
     replay.flush()?;
-    say::line(format!(
-        "January is over: the next version makes all of it exact. Answers go on until Ctrl-C."
-    ));
+    say::line("January is over: the next version makes all of it exact. Answers go on until Ctrl-C.");
     Ok(())
 }
 
@@ -174,7 +172,7 @@ async fn publish(
             return Ok(());
         }
         if let Outcome::Published(report) = stack.runner.run(STREAM, Wishes::default()).await? {
-            say::line(format!("{}", line(&report, replay)));
+            say::line(line(&report, replay));
         }
     }
 }

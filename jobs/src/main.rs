@@ -70,7 +70,7 @@ enum Verb {
     /// Load files into a stream's topic
     Produce(produce::Arguments),
     /// Ask a running server about a view
-    Query(query::Arguments),
+    Query(Box<query::Arguments>),
     /// Recompute the newest versions with DuckDB, from the events alone, and compare every cell
     Verify(verify::Arguments),
     /// List a stream's versions
@@ -111,7 +111,7 @@ async fn obey(command: Command) -> anyhow::Result<ExitCode> {
         Verb::Batch(verb) => batch::batch(&place, verb).await,
         Verb::Check => check::check(&place),
         Verb::Produce(arguments) => produce::produce(&place, arguments).await,
-        Verb::Query(arguments) => query::query(&place, arguments).await,
+        Verb::Query(arguments) => query::query(&place, &arguments).await,
         Verb::Verify(arguments) => verify::verify(&place, arguments).await,
         Verb::Versions(arguments) => versions::versions(&place, arguments).await,
         Verb::Init(arguments) => init::init(&arguments),

@@ -80,8 +80,8 @@ impl Format {
     }
 }
 
-pub async fn query(place: &Place, arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let question = question(&arguments)?;
+pub async fn query(place: &Place, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let question = question(arguments)?;
     let server = match &arguments.server {
         Some(server) => server.trim_end_matches('/').to_string(),
         None => format!("http://{}", place.settings()?.serve.listen),

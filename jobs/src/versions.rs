@@ -55,7 +55,7 @@ pub async fn versions(place: &Place, arguments: Arguments) -> anyhow::Result<Exi
     if table.is_empty() {
         say::line(format!("stream {stream} has no version yet: `watershed batch run` makes the first"));
     } else {
-        say::line(format!("{}", table.trim_fmt()));
+        say::line(table.trim_fmt());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -89,7 +89,7 @@ pub async fn once(
             wrong.len()
         );
     }
-    say::line(format!("every answer and every published cell is what the flights say"));
+    say::line("every answer and every published cell is what the flights say");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -106,7 +106,7 @@ async fn verify(workspace: &Workspace, store: &Store) -> anyhow::Result<usize> {
 
 #[cfg(not(feature = "duckdb"))]
 async fn verify(_workspace: &Workspace, _store: &Store) -> anyhow::Result<usize> {
-    say::line(format!("verify         left out: this build has no DuckDB"));
+    say::line("verify         left out: this build has no DuckDB");
     Ok(0)
 }
 

@@ -140,8 +140,8 @@ struct Bounds {
 impl Bounds {
     fn of(answer: &Value) -> Bounds {
         let bound = |name: &str| {
-            let columns = answer["meta"].as_array().into_iter().flatten();
-            let column = columns.filter(|column| column["name"] == name && column["exact"] == false).last();
+            let mut columns = answer["meta"].as_array().into_iter().flatten();
+            let column = columns.find(|column| column["name"] == name && column["exact"] == false);
             column.map_or(0.0, |column| column["error"]["bound"].as_f64().unwrap_or_default())
         };
         Bounds { p95_delay: bound("p95_delay"), aircraft: bound("aircraft"), busiest: bound("busiest") }
