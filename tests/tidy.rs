@@ -54,7 +54,6 @@ fn every_heavy_package_has_one_home() {
         ("actix-web", "serving-layer"),
         ("kafka-protocol", "jobs/broker"),
         ("sqlparser", "schemas"),
-        ("sonic-rs", "schemas"),
         ("datasketches", "schemas"),
     ];
     for manifest in files("toml").into_iter().filter(|path| path.ends_with("Cargo.toml")) {
