@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use watershed_batch::Outcome;
 
@@ -51,7 +51,13 @@ async fn run(place: &Place, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let kafka = Kafka::reach(&workspace, &store).await?;
     let wishes = Wishes { full: arguments.full, accept_gap: arguments.accept_gap };
     let runner = Runner::new(&workspace, store, kafka.log());
-    let ended = run_all(&runner, &streams, wishes).await;
+    let ended = tokio::select! {
+        ended = run_all(&runner, &streams, wishes) => ended,
+        stop = process::told_to_stop() => {
+            runner.withdraw().await;
+            stop.and_then(|()| bail!("stopped by a signal: what was published stands, nothing else of this run is visible"))
+        }
+    };
     kafka.stop().await;
     ended
 }

@@ -117,6 +117,7 @@ async fn watch(
         failed = publishing => failed?,
     }
     stop.cancel();
+    stack.runner.withdraw().await;
     replaying.await??;
     Ok(ExitCode::SUCCESS)
 }

@@ -49,6 +49,19 @@ impl Runner {
         matches!(bounds, Ok(Ok(bounds)) if bounds.iter().any(|(_, held)| !held.is_empty()))
     }
 
+    /// Takes back what runs of this process announced and were not let finish, so that the next run need not wait
+    /// for their leases to end.
+    pub async fn withdraw(&self) {
+        for stream in &self.project.streams {
+            let intents = self.store.intents(&stream.name).await.unwrap_or_default();
+            for intent in intents.iter().filter(|intent| intent.holder == process::holder()) {
+                if let Err(error) = self.store.remove_intent(intent).await {
+                    tracing::warn!(stream = stream.name, %error, "an intent is left behind, it ends with its lease");
+                }
+            }
+        }
+    }
+
     /// One run over one stream; shows nothing.
     pub async fn run(&self, stream: &str, wishes: Wishes) -> anyhow::Result<Outcome> {
         self.run_with(stream, wishes, Arc::new(Quiet)).await

@@ -20,6 +20,7 @@ use crate::run::{Runner, Wishes};
 const LONGEST_SLEEP: Duration = Duration::from_secs(20);
 
 pub struct Scheduler {
+    runner: Arc<Runner>,
     stop: CancellationToken,
     streams: JoinSet<()>,
 }
@@ -42,7 +43,7 @@ pub fn start(workspace: &Workspace, runner: Arc<Runner>) -> anyhow::Result<Sched
             keep_running(&runner, &name, &calendar, began_ms, &stop).await;
         });
     }
-    Ok(Scheduler { stop, streams })
+    Ok(Scheduler { runner, stop, streams })
 }
 
 impl Scheduler {
@@ -51,10 +52,11 @@ impl Scheduler {
         self.streams.len()
     }
 
-    /// Starts no further run and drops the one under way: nothing of it is visible, and its lease lapses.
+    /// Starts no further run and drops the one under way: nothing of it is visible.
     pub async fn stop(mut self) {
         self.stop.cancel();
         while self.streams.join_next().await.is_some() {}
+        self.runner.withdraw().await;
     }
 }
 

@@ -77,3 +77,22 @@ fn a_stream_without_events_or_versions_is_told_so() {
     assert_eq!(ended.code, 1);
     assert!(ended.err.contains("did you mean orders?"), "{}", ended.err);
 }
+
+#[test]
+fn a_run_that_is_told_to_stop_leaves_no_lease_behind() {
+    let folder = with_orders(200_000);
+    let mut run =
+        folder.command(&["batch", "run"]).stderr(std::process::Stdio::null()).spawn().expect("it runs");
+    let store = Store::open("data", &folder.path("")).expect("the project's store");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let announced = || !runtime.block_on(store.intents("orders")).expect("intents are listed").is_empty();
+    while !announced() && run.try_wait().expect("it is watched").is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let process = run.id().to_string();
+    std::process::Command::new("kill").args(["-TERM", &process]).status().expect("kill runs");
+    run.wait().expect("it ends");
+    assert!(!announced(), "an intent was left behind");
+    folder.done(&["batch", "run"]);
+    folder.done(&["verify"]);
+}
