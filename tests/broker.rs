@@ -31,7 +31,8 @@ fn bounds(target: &Target, topic: &str) -> (i64, i64) {
 fn segments(dir: &Path, topic: &str) -> Vec<PathBuf> {
     let folder = dir.join(format!("{topic}-0"));
     let entries = std::fs::read_dir(folder).expect("the partition has a folder");
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("the folder can be read").path()).collect();
+    let mut paths: Vec<PathBuf> =
+        entries.map(|entry| entry.expect("the folder can be read").path()).collect();
     paths.sort();
     paths
 }

@@ -66,15 +66,14 @@ POM
   mv -T "$work" "$cache" 2>/dev/null || rm -rf "$work" # another run was faster: its folder is as good
 }
 
-# A port that was free a moment ago: bound once and let go.
-free_ports() {
-  python3 - "$1" <<'PY'
-import socket, sys
-sockets = [socket.socket() for _ in range(int(sys.argv[1]))]
-for s in sockets:
-    s.bind(("127.0.0.1", 0))
-print(*[s.getsockname()[1] for s in sockets])
-PY
+# A port that nobody answers on. Another process may still take it first: then Kafka ends and this script says so.
+free_port() {
+  local port
+  while :; do
+    port=$((20000 + RANDOM % 12000)) # below the ports that systems give to clients
+    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+  done
+  echo "$port"
 }
 
 write_settings() {
@@ -114,12 +113,8 @@ appender.console.layout.pattern=%d %p %c %m%n
 PROPERTIES
 }
 
-run_java() {
-  java "$@"
-}
-
 start_kafka() {
-  run_java -Dlog4j2.configurationFile="$work/log4j2.properties" -cp "$cache/jars/*" \
+  java -Dlog4j2.configurationFile="$work/log4j2.properties" -cp "$cache/jars/*" \
     kafka.tools.StorageTool format -t "$cluster_id" -c "$work/server.properties" --ignore-formatted \
     >>"$work/kafka.log" 2>&1 || { say "format failed:"; tail -n 20 "$work/kafka.log" >&2; exit 70; }
   java -Xms256m -Xmx512m -Dlog4j2.configurationFile="$work/log4j2.properties" -cp "$cache/jars/*" \
@@ -140,17 +135,13 @@ stop_kafka() {
   if [ "${KAFKA_KEEP:-0}" = 1 ]; then say "kept $work"; else rm -rf "$work"; fi
 }
 
-# Ready means: it answers an ApiVersions request, not merely that the port is open.
+# Ready means: it answers an ApiVersions request without an error, not merely that the port is open.
 answers() {
-  python3 - "$port" <<'PY' 2>/dev/null
-import socket, struct, sys
-with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=1) as s:
-    body = struct.pack(">hhih", 18, 0, 1, -1)
-    s.sendall(struct.pack(">i", len(body)) + body)
-    size = struct.unpack(">i", s.recv(4, socket.MSG_WAITALL))[0]
-    error = struct.unpack(">ih", s.recv(6, socket.MSG_WAITALL))[1]
-    sys.exit(0 if size > 6 and error == 0 else 1)
-PY
+  (
+    exec 3<>"/dev/tcp/127.0.0.1/$port"
+    printf '\0\0\0\12\0\22\0\0\0\0\0\1\377\377' >&3
+    [ "$(timeout 2 head -c 10 <&3 | od -An -tx1 -j8 | tr -d ' \n')" = 0000 ]
+  ) 2>/dev/null
 }
 
 wait_until_ready() {
@@ -175,7 +166,9 @@ work="$(mktemp -d "${TMPDIR:-/tmp}/watershed-kafka.XXXXXX")"
 trap stop_kafka EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-read -r port controller_port < <(free_ports 2)
+port="$(free_port)"
+controller_port="$(free_port)"
+while [ "$controller_port" = "$port" ]; do controller_port="$(free_port)"; done
 cluster_id="d2F0ZXJzaGVkLXRlc3RzLQ"
 write_settings
 start_kafka

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use bytes::{BufMut, BytesMut};
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, ApiVersionsRequest, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest,
-    TopicName, TransactionalId,
+    AddPartitionsToTxnRequest, ApiVersionsRequest, EndTxnRequest, FindCoordinatorRequest,
+    InitProducerIdRequest, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -123,7 +123,8 @@ fn a_silent_connection_is_closed() {
 #[test]
 fn unknown_topics_are_created_only_where_that_is_allowed() {
     for auto_create_topics in [true, false] {
-        let target = temporary(BrokerConfig { auto_create_topics, default_partitions: 3, ..BrokerConfig::default() });
+        let target =
+            temporary(BrokerConfig { auto_create_topics, default_partitions: 3, ..BrokerConfig::default() });
         let look = |may_create: &str| {
             let consumer: BaseConsumer = target.client(&[("allow.auto.create.topics", may_create)]);
             let metadata = consumer.fetch_metadata(Some("wanted"), PATIENCE).expect("the broker answers");

@@ -31,7 +31,8 @@ fn a_torn_tail_is_cut_off_and_the_log_goes_on_behind_the_last_whole_batch() {
     let tails: [&[u8]; 6] =
         [&whole[..40], &whole[..whole.len() - 1], &[0; 500], &[255; 100], &wrong_offset, &broken];
     for tail in tails {
-        let offset = produce(&mut target.connect(), &topic, &Batch::numbered(10)).expect("the batch is accepted");
+        let offset =
+            produce(&mut target.connect(), &topic, &Batch::numbered(10)).expect("the batch is accepted");
         assert_eq!(offset, end);
         end += 10;
         embedded(&target).kill();

@@ -4,12 +4,16 @@ use std::io::Write;
 
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
-use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use kafka_protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 use kafka_protocol::messages::{
-    FetchRequest, GroupId, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest,
-    TopicName,
+    FetchRequest, GroupId, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
+    OffsetForLeaderEpochRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use rdkafka::admin::AdminOptions;
@@ -90,8 +94,10 @@ fn every_start_is_an_epoch_that_knows_where_the_one_before_it_ended() {
     assert_eq!(second, first + 1);
 
     let end_of = |epoch: i32| {
-        let asked = OffsetForLeaderPartition::default().with_current_leader_epoch(second).with_leader_epoch(epoch);
-        let asked = OffsetForLeaderTopic::default().with_topic(TopicName(text(&topic))).with_partitions(vec![asked]);
+        let asked =
+            OffsetForLeaderPartition::default().with_current_leader_epoch(second).with_leader_epoch(epoch);
+        let asked =
+            OffsetForLeaderTopic::default().with_topic(TopicName(text(&topic))).with_partitions(vec![asked]);
         let ask = OffsetForLeaderEpochRequest::default().with_topics(vec![asked]);
         let answer = target.connect().ask(4, &ask);
         let partition = &answer.topics[0].partitions[0];
@@ -112,7 +118,9 @@ fn commit(target: &Target, group: &str, topic: &str, offset: i64, metadata: &str
     let partition = OffsetCommitRequestPartition::default()
         .with_committed_offset(offset)
         .with_committed_metadata(Some(text(metadata)));
-    let asked = OffsetCommitRequestTopic::default().with_name(TopicName(text(topic))).with_partitions(vec![partition]);
+    let asked = OffsetCommitRequestTopic::default()
+        .with_name(TopicName(text(topic)))
+        .with_partitions(vec![partition]);
     let ask = OffsetCommitRequest::default()
         .with_group_id(GroupId(text(group)))
         .with_generation_id_or_member_epoch(-1)
@@ -121,8 +129,10 @@ fn commit(target: &Target, group: &str, topic: &str, offset: i64, metadata: &str
 }
 
 fn committed(target: &Target, group: &str, topic: &str) -> i64 {
-    let asked = OffsetFetchRequestTopic::default().with_name(TopicName(text(topic))).with_partition_indexes(vec![0]);
-    let ask = OffsetFetchRequest::default().with_group_id(GroupId(text(group))).with_topics(Some(vec![asked]));
+    let asked =
+        OffsetFetchRequestTopic::default().with_name(TopicName(text(topic))).with_partition_indexes(vec![0]);
+    let ask =
+        OffsetFetchRequest::default().with_group_id(GroupId(text(group))).with_topics(Some(vec![asked]));
     target.connect().ask(7, &ask).topics[0].partitions[0].committed_offset
 }
 
@@ -181,7 +191,8 @@ fn folders_without_a_topic_are_set_aside_and_not_read() {
     target.produce(&topic, 0, &numbered(5), &[]);
     embedded(&target).stop();
     std::fs::create_dir(dir.path().join("lost-0")).expect("a folder can be made");
-    std::fs::write(dir.path().join("lost-0/00000000000000000000.log"), b"records").expect("a file can be made");
+    std::fs::write(dir.path().join("lost-0/00000000000000000000.log"), b"records")
+        .expect("a file can be made");
     embedded(&target).start_again();
     assert!(!dir.path().join("lost-0").exists());
     let aside = std::fs::read_dir(dir.path()).expect("the folder can be read").any(|entry| {

@@ -13,11 +13,15 @@ use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
-use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use kafka_protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
@@ -63,7 +67,8 @@ fn records_and_offsets_are_served_in_every_version() {
     let (_target, topic, mut connection) = world();
     let connection = &mut connection;
     let asked = MetadataRequestTopic::default().with_name(Some(topic_name(&topic)));
-    let metadata = MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(true);
+    let metadata =
+        MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(true);
     let mut id = uuid::Uuid::nil();
     for version in claimed(connection, ApiKey::Metadata) {
         let told = connection.ask(version, &metadata);
@@ -81,7 +86,8 @@ fn records_and_offsets_are_served_in_every_version() {
         } else {
             asked.topic = topic_name(&topic);
         }
-        let mut ask = FetchRequest::default().with_max_bytes(1 << 20).with_min_bytes(1).with_topics(vec![asked]);
+        let mut ask =
+            FetchRequest::default().with_max_bytes(1 << 20).with_min_bytes(1).with_topics(vec![asked]);
         ask.session_epoch = -1;
         let told = connection.ask(version, &ask);
         let partition = &told.responses[0].partitions[0];
@@ -90,8 +96,10 @@ fn records_and_offsets_are_served_in_every_version() {
     }
     for version in claimed(connection, ApiKey::ListOffsets) {
         for (timestamp, expected) in [(-2, 0), (-1, 12)] {
-            let partition = ListOffsetsPartition::default().with_timestamp(timestamp).with_current_leader_epoch(-1);
-            let asked = ListOffsetsTopic::default().with_name(topic_name(&topic)).with_partitions(vec![partition]);
+            let partition =
+                ListOffsetsPartition::default().with_timestamp(timestamp).with_current_leader_epoch(-1);
+            let asked =
+                ListOffsetsTopic::default().with_name(topic_name(&topic)).with_partitions(vec![partition]);
             let told = connection.ask(version, &ListOffsetsRequest::default().with_topics(vec![asked]));
             let partition = &told.topics[0].partitions[0];
             assert_eq!((partition.error_code, partition.offset), (0, expected), "ListOffsets {version}");
@@ -99,7 +107,8 @@ fn records_and_offsets_are_served_in_every_version() {
     }
     for version in claimed(connection, ApiKey::OffsetForLeaderEpoch) {
         let partition = OffsetForLeaderPartition::default().with_current_leader_epoch(-1);
-        let asked = OffsetForLeaderTopic::default().with_topic(topic_name(&topic)).with_partitions(vec![partition]);
+        let asked =
+            OffsetForLeaderTopic::default().with_topic(topic_name(&topic)).with_partitions(vec![partition]);
         let told = connection.ask(version, &OffsetForLeaderEpochRequest::default().with_topics(vec![asked]));
         assert_eq!(told.topics[0].partitions[0].end_offset, 12, "OffsetForLeaderEpoch {version}");
     }
@@ -115,7 +124,8 @@ fn records_and_offsets_are_served_in_every_version() {
     }
     for version in claimed(connection, ApiKey::DeleteRecords) {
         let partition = DeleteRecordsPartition::default().with_offset(2);
-        let asked = DeleteRecordsTopic::default().with_name(topic_name(&topic)).with_partitions(vec![partition]);
+        let asked =
+            DeleteRecordsTopic::default().with_name(topic_name(&topic)).with_partitions(vec![partition]);
         let told = connection.ask(version, &DeleteRecordsRequest::default().with_topics(vec![asked]));
         assert_eq!(told.topics[0].partitions[0].low_watermark, 2, "DeleteRecords {version}");
     }
@@ -133,14 +143,17 @@ fn groups_work_in_every_version() {
             ask.key = text("group");
         }
         let told = connection.ask(version, &ask);
-        let (code, port) = told.coordinators.first().map_or((told.error_code, told.port), |c| (c.error_code, c.port));
+        let (code, port) =
+            told.coordinators.first().map_or((told.error_code, told.port), |c| (c.error_code, c.port));
         assert!(code == 0 && port > 0, "FindCoordinator {version}");
     }
     for version in claimed(connection, ApiKey::OffsetCommit) {
         let partition = OffsetCommitRequestPartition::default().with_committed_offset(i64::from(version));
-        let asked =
-            OffsetCommitRequestTopic::default().with_name(topic_name(&topic)).with_partitions(vec![partition]);
-        let ask = OffsetCommitRequest::default().with_group_id(group_id()).with_generation_id_or_member_epoch(-1);
+        let asked = OffsetCommitRequestTopic::default()
+            .with_name(topic_name(&topic))
+            .with_partitions(vec![partition]);
+        let ask =
+            OffsetCommitRequest::default().with_group_id(group_id()).with_generation_id_or_member_epoch(-1);
         let told = connection.ask(version, &ask.with_topics(vec![asked]));
         assert_eq!(told.topics[0].partitions[0].error_code, 0, "OffsetCommit {version}");
     }
@@ -160,11 +173,16 @@ fn groups_work_in_every_version() {
         assert_eq!(offset, 8, "OffsetFetch {version}");
     }
     for version in claimed(connection, ApiKey::ListGroups) {
-        assert_eq!(connection.ask(version, &ListGroupsRequest::default()).groups.len(), 1, "ListGroups {version}");
+        assert_eq!(
+            connection.ask(version, &ListGroupsRequest::default()).groups.len(),
+            1,
+            "ListGroups {version}"
+        );
     }
     // One membership: joined in the version at hand, kept and left in the newest of each that is no newer.
     for version in claimed(connection, ApiKey::JoinGroup) {
-        let protocol = JoinGroupRequestProtocol::default().with_name(text("any")).with_metadata(Bytes::from("said"));
+        let protocol =
+            JoinGroupRequestProtocol::default().with_name(text("any")).with_metadata(Bytes::from("said"));
         let mut join = JoinGroupRequest::default()
             .with_group_id(group_id())
             .with_session_timeout_ms(10_000)
@@ -205,7 +223,8 @@ fn groups_work_in_every_version() {
         assert_eq!(code, 0, "LeaveGroup with JoinGroup {version}");
     }
     for (version, expected) in claimed(connection, ApiKey::DeleteGroups).zip([0, 69, 69]) {
-        let told = connection.ask(version, &DeleteGroupsRequest::default().with_groups_names(vec![group_id()]));
+        let told =
+            connection.ask(version, &DeleteGroupsRequest::default().with_groups_names(vec![group_id()]));
         assert_eq!(told.results[0].error_code, expected, "DeleteGroups {version}");
     }
 }
@@ -216,7 +235,8 @@ fn topics_are_administered_in_every_version() {
     let connection = &mut connection;
     for version in claimed(connection, ApiKey::CreateTopics) {
         let name = topic_name(&format!("made-{version}"));
-        let topic = CreatableTopic::default().with_name(name).with_num_partitions(1).with_replication_factor(1);
+        let topic =
+            CreatableTopic::default().with_name(name).with_num_partitions(1).with_replication_factor(1);
         let told = connection.ask(version, &CreateTopicsRequest::default().with_topics(vec![topic]));
         assert_eq!(told.topics[0].error_code, 0, "CreateTopics {version}");
     }
@@ -228,9 +248,11 @@ fn topics_are_administered_in_every_version() {
     }
     for version in claimed(connection, ApiKey::DescribeConfigs) {
         for (kind, name) in [(2, "made-2"), (4, "1")] {
-            let resource = DescribeConfigsResource::default().with_resource_type(kind).with_resource_name(text(name));
+            let resource =
+                DescribeConfigsResource::default().with_resource_type(kind).with_resource_name(text(name));
             let resource = resource.with_configuration_keys(None);
-            let told = connection.ask(version, &DescribeConfigsRequest::default().with_resources(vec![resource]));
+            let told =
+                connection.ask(version, &DescribeConfigsRequest::default().with_resources(vec![resource]));
             assert_eq!(told.results[0].error_code, 0, "DescribeConfigs {version}");
             assert!(!told.results[0].configs.is_empty(), "DescribeConfigs {version}");
         }

@@ -1,6 +1,8 @@
 //! Topics: made, grown, described and deleted by admin calls.
 
-use rdkafka::admin::{AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -81,7 +83,9 @@ fn check_settings(target: &Target) {
         block_on(admin.alter_configs(&[changed], &options)).expect("the broker answers");
     };
     alter("retention.bytes", "1000000");
-    eventually("the change is told", || (told("retention.bytes").as_deref() == Some("1000000")).then_some(()));
+    eventually("the change is told", || {
+        (told("retention.bytes").as_deref() == Some("1000000")).then_some(())
+    });
     assert_ne!(told("retention.ms").as_deref(), Some("86400000"), "altering replaces all settings");
 
     for (name, value) in [("retention.ms", "soon"), ("no.such.setting", "1")] {

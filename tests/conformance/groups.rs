@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
-use kafka_protocol::messages::{
-    ConsumerProtocolSubscription, GroupId, JoinGroupRequest, SyncGroupRequest,
-};
+use kafka_protocol::messages::{ConsumerProtocolSubscription, GroupId, JoinGroupRequest, SyncGroupRequest};
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -178,7 +176,8 @@ fn check_group_admin(target: &Target) {
     let listed = |name: &str| {
         let groups = member.fetch_group_list(Some(name), PATIENCE).expect("the broker answers");
         let found = groups.groups().iter().find(|group| group.name() == name)?;
-        let clients: Vec<String> = found.members().iter().map(|member| member.client_id().to_owned()).collect();
+        let clients: Vec<String> =
+            found.members().iter().map(|member| member.client_id().to_owned()).collect();
         Some((found.state().to_owned(), found.protocol_type().to_owned(), clients))
     };
     let (state, protocol_type, clients) = listed(&group).expect("the group is there");
@@ -187,7 +186,8 @@ fn check_group_admin(target: &Target) {
 
     let admin = target.admin();
     let delete = || {
-        let deleted = block_on(admin.delete_groups(&[&group], &AdminOptions::new())).expect("the broker answers");
+        let deleted =
+            block_on(admin.delete_groups(&[&group], &AdminOptions::new())).expect("the broker answers");
         deleted.into_iter().next().expect("one group was named")
     };
     assert!(delete().is_err(), "a group with a member is not deleted");
@@ -252,10 +252,12 @@ fn check_reads_over_restart(target: &Target) {
     broker.kill();
     broker.start_again();
     target.produce(&topic, 0, &numbered(5), &[]);
-    let offsets = eventually("the records behind the restart arrive", || match member.poll(Duration::from_millis(100)) {
-        Some(Ok(message)) => Some(rdkafka::Message::offset(&message)),
-        // Losing the connection is reported, and is no reason to stop.
-        Some(Err(_)) | None => None,
+    let offsets = eventually("the records behind the restart arrive", || {
+        match member.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => Some(rdkafka::Message::offset(&message)),
+            // Losing the connection is reported, and is no reason to stop.
+            Some(Err(_)) | None => None,
+        }
     });
     assert_eq!(offsets, 5);
 }

@@ -20,7 +20,9 @@ fn check_idempotent_client(target: &Target) {
     let offsets = target.produce(&topic, 0, &numbered(5000), &settings);
     assert_eq!(offsets, (0..5000).collect::<Vec<i64>>());
     let taken = take(&target.reader(&topic, 0, 0, &[]), 5000);
-    assert!(taken.iter().map(|(_, sent)| sent.payload.clone()).eq(numbered(5000).into_iter().map(|s| s.payload)));
+    assert!(
+        taken.iter().map(|(_, sent)| sent.payload.clone()).eq(numbered(5000).into_iter().map(|s| s.payload))
+    );
 }
 
 #[test]

@@ -91,7 +91,11 @@ fn check_out_of_range(target: &Target) {
     delete_before(target, &topic, 3);
     for outside in [2, 11, 1_000_000] {
         let error = next_error(&target.reader(&topic, 0, outside, &[]));
-        assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::AutoOffsetReset), "from {outside}: {error}");
+        assert_eq!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::AutoOffsetReset),
+            "from {outside}: {error}"
+        );
     }
     let at_the_end = target.reader(&topic, 0, 10, &[]);
     assert!(at_the_end.poll(Duration::from_millis(500)).is_none(), "the end of the log is inside it");
@@ -186,6 +190,9 @@ fn check_long_poll(target: &Target) {
         })
         .collect();
     delays.sort_unstable();
-    println!("{}: after the acknowledgement {:?} (median), {:?} (longest)", target.name, delays[5], delays[9]);
+    println!(
+        "{}: after the acknowledgement {:?} (median), {:?} (longest)",
+        target.name, delays[5], delays[9]
+    );
     assert!(delays[5] < Duration::from_secs(1), "half of the records took longer than {:?}", delays[5]);
 }

@@ -6,9 +6,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use kafka_protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 use kafka_protocol::messages::{
-    ApiVersionsRequest, FetchRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, TopicName,
+    ApiVersionsRequest, FetchRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
+    TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::RecordBatchDecoder;
@@ -31,8 +34,10 @@ fn topic_name(name: &str) -> TopicName {
 
 /// A fetch of partition 0 by topic name.
 fn fetch_ask(topic: &str, offset: i64, wait: Duration, min_bytes: i32) -> FetchRequest {
-    let partition =
-        FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(1 << 20).with_current_leader_epoch(-1);
+    let partition = FetchPartition::default()
+        .with_fetch_offset(offset)
+        .with_partition_max_bytes(1 << 20)
+        .with_current_leader_epoch(-1);
     let topic = FetchTopic::default().with_topic(topic_name(topic)).with_partitions(vec![partition]);
     FetchRequest::default()
         .with_max_wait_ms(wait.as_millis() as i32)
@@ -67,7 +72,8 @@ fn check_versions(target: &Target) {
         .with_client_software_version(StrBytes::from_static_str("1"));
     let told = connection.ask(3, &ask);
     assert_eq!(told.error_code, 0);
-    let most = |key: i16| told.api_keys.iter().find(|api| api.api_key == key).map_or(-1, |api| api.max_version);
+    let most =
+        |key: i16| told.api_keys.iter().find(|api| api.api_key == key).map_or(-1, |api| api.max_version);
     assert!(most(0) >= 9, "produce");
     assert!(most(1) >= 12, "fetch");
     assert!(most(3) >= 12, "metadata");
@@ -89,7 +95,11 @@ fn check_bad_batches(target: &Target) {
         Bytes::from(batch)
     };
     let last = sound.len() - 1;
-    assert_eq!(produce_bytes(&mut connection, &topic, spoiled(last, 1)), Err(CORRUPT_MESSAGE), "a flipped bit");
+    assert_eq!(
+        produce_bytes(&mut connection, &topic, spoiled(last, 1)),
+        Err(CORRUPT_MESSAGE),
+        "a flipped bit"
+    );
     let twice = Bytes::from([&sound[..], &sound[..]].concat());
     assert_eq!(produce_bytes(&mut connection, &topic, twice), Err(INVALID_RECORD), "two batches");
     assert_eq!(produce_bytes(&mut connection, &topic, old_message()), Err(INVALID_RECORD), "the old format");
@@ -127,7 +137,10 @@ fn unknown_topics_and_partitions_are_named_as_such() {
 fn check_unknown(target: &Target) {
     let topic = target.new_topic(1);
     let mut connection = target.connect();
-    assert_eq!(produce(&mut connection, "no-such-topic", &Batch::numbered(1)), Err(UNKNOWN_TOPIC_OR_PARTITION));
+    assert_eq!(
+        produce(&mut connection, "no-such-topic", &Batch::numbered(1)),
+        Err(UNKNOWN_TOPIC_OR_PARTITION)
+    );
     let mut ask = fetch_ask("no-such-topic", 0, Duration::ZERO, 1);
     assert_eq!(fetch_code(&mut connection, 12, &ask), UNKNOWN_TOPIC_OR_PARTITION);
     ask = fetch_ask(&topic, 0, Duration::ZERO, 1);
@@ -137,7 +150,6 @@ fn check_unknown(target: &Target) {
     ask.topics[0].topic_id = Uuid::from_u128(0xabcd);
     assert_eq!(fetch_code(&mut connection, 13, &ask), UNKNOWN_TOPIC_ID);
 }
-
 
 fn fetch_code(connection: &mut Connection, version: i16, ask: &FetchRequest) -> i16 {
     connection.ask(version, ask).responses[0].partitions[0].error_code
@@ -164,10 +176,17 @@ fn check_fetch(target: &Target) {
     let partition = &answer.responses[0].partitions[0];
     assert_eq!((partition.error_code, partition.high_watermark, partition.last_stable_offset), (0, 12, 12));
     let records = RecordBatchDecoder::decode_all(&mut partition.records.clone().expect("there are records"));
-    let offsets: Vec<i64> =
-        records.expect("whole batches").iter().flat_map(|set| &set.records).map(|record| record.offset).collect();
+    let offsets: Vec<i64> = records
+        .expect("whole batches")
+        .iter()
+        .flat_map(|set| &set.records)
+        .map(|record| record.offset)
+        .collect();
     assert_eq!(offsets, (4..12).collect::<Vec<i64>>(), "offset 6 lies in the second batch");
-    assert_eq!(fetch_code(&mut connection, 12, &fetch_ask(&topic, 13, Duration::ZERO, 1)), OFFSET_OUT_OF_RANGE);
+    assert_eq!(
+        fetch_code(&mut connection, 12, &fetch_ask(&topic, 13, Duration::ZERO, 1)),
+        OFFSET_OUT_OF_RANGE
+    );
     assert_eq!(fetch_code(&mut connection, 12, &fetch_ask(&topic, 12, Duration::ZERO, 1)), 0);
 }
 
@@ -182,7 +201,11 @@ fn check_fetch_wait(target: &Target) {
     let begun = Instant::now();
     let answer = connection.ask(12, &fetch_ask(&topic, 0, Duration::from_millis(300), 1));
     assert_eq!(answer.responses[0].partitions[0].records.as_ref().map_or(0, Bytes::len), 0);
-    assert!(begun.elapsed() >= Duration::from_millis(290), "an empty answer came after {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= Duration::from_millis(290),
+        "an empty answer came after {:?}",
+        begun.elapsed()
+    );
 
     let mut producing = target.connect();
     let slow = std::thread::scope(|scope| {
@@ -216,8 +239,10 @@ fn check_offset_questions(target: &Target) {
         produce(&mut connection, &topic, &Batch::numbered(2).at(timestamp)).expect("the batch is accepted");
     }
     let mut list = |timestamp: i64| {
-        let partition = ListOffsetsPartition::default().with_timestamp(timestamp).with_current_leader_epoch(-1);
-        let asked = ListOffsetsTopic::default().with_name(topic_name(&topic)).with_partitions(vec![partition]);
+        let partition =
+            ListOffsetsPartition::default().with_timestamp(timestamp).with_current_leader_epoch(-1);
+        let asked =
+            ListOffsetsTopic::default().with_name(topic_name(&topic)).with_partitions(vec![partition]);
         let ask = ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![asked]);
         let answer = connection.ask(7, &ask);
         let partition = &answer.topics[0].partitions[0];

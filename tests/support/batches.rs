@@ -66,7 +66,8 @@ impl Batch {
 
 /// An id for an idempotent producer.
 pub fn init_producer(connection: &mut Connection) -> i64 {
-    let ask = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000);
+    let ask =
+        InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000);
     eventually("the broker gives out producer ids", || {
         let given = connection.ask(3, &ask);
         (given.error_code == 0).then_some(given.producer_id.0)

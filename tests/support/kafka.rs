@@ -99,7 +99,13 @@ impl Target {
     }
 
     /// A consumer that starts at `offset` of one partition and does not commit.
-    pub fn reader(&self, topic: &str, partition: i32, offset: i64, settings: &[(&str, &str)]) -> BaseConsumer {
+    pub fn reader(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        settings: &[(&str, &str)],
+    ) -> BaseConsumer {
         let mut config = self.config(&[
             ("group.id", "readers"),
             ("enable.auto.commit", "false"),
@@ -133,7 +139,13 @@ impl Target {
     }
 
     /// Sends the records in as few batches as the client makes of them; returns their offsets.
-    pub fn produce(&self, topic: &str, partition: i32, records: &[Sent], settings: &[(&str, &str)]) -> Vec<i64> {
+    pub fn produce(
+        &self,
+        topic: &str,
+        partition: i32,
+        records: &[Sent],
+        settings: &[(&str, &str)],
+    ) -> Vec<i64> {
         let mut config = self.config(&[("linger.ms", "100"), ("acks", "all")]);
         settings.iter().for_each(|(name, value)| {
             config.set(*name, *value);
