@@ -1,7 +1,7 @@
 //! Conversions between types, and between values and text.
 //!
 //! A value that cannot be converted is NULL: `CAST` is `TRY_CAST`. Text converts by one strict grammar per type
-//! (white space around it is allowed): integers `-12`, doubles and decimals `-1.5` (doubles also `1e3`),
+//! (white space around it is allowed, but for booleans): integers `-12`, doubles and decimals `-1.5` (doubles also `1e3`),
 //! dates `2013-01-31`, timestamps `2013-01-31 05:00:00.25` (`T` for the space, `Z` behind the seconds, minutes enough),
 //! booleans `true`, `t`, `yes`, `y`, `1` and their opposites. What DuckDB would guess beyond that is NULL here.
 
@@ -40,7 +40,9 @@ pub(super) fn convert(typed: &Typed, to: &DataType) -> Typed {
     let cast = format!("TRY_CAST({} AS {})", typed.sql, sql_type(to));
     let sql = match (&from, grammar(to)) {
         (DataType::Text, Some(grammar)) => {
-            let pattern = text_literal(&format!("[ \\t\\n\\v\\f\\r]*{grammar}[ \\t\\n\\v\\f\\r]*"));
+            // DuckDB trims every type's text but booleans'.
+            let space = if *to == DataType::Boolean { "" } else { "[ \\t\\n\\v\\f\\r]*" };
+            let pattern = text_literal(&format!("{space}{grammar}{space}"));
             format!("(CASE WHEN regexp_full_match({}, {pattern}) THEN {cast} END)", typed.sql)
         }
         _ => cast,
@@ -143,7 +145,7 @@ fn grammar(to: &DataType) -> Option<&'static str> {
 }
 
 fn read_boolean(text: &str) -> Option<bool> {
-    match text.trim_matches(SPACE).to_ascii_lowercase().as_str() {
+    match text.to_ascii_lowercase().as_str() {
         "true" | "t" | "yes" | "y" | "1" => Some(true),
         "false" | "f" | "no" | "n" | "0" => Some(false),
         _ => None,

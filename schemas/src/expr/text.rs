@@ -100,22 +100,32 @@ pub(super) fn replaced(text: &str, from: &str, to: &str) -> String {
 /// Unicode's space separators, which `trim` removes when it is told nothing else.
 pub(super) const SPACES: &str = " \u{a0}\u{1680}\u{2000}\u{2001}\u{2002}\u{2003}\u{2004}\u{2005}\u{2006}\u{2007}\u{2008}\u{2009}\u{200a}\u{202f}\u{205f}\u{3000}";
 
-/// Letter by letter: a letter keeps being one letter, as in Unicode's simple case mapping.
+/// Letter by letter: a letter stays one letter, as in Unicode's simple case mapping.
 pub(super) fn lower(text: &str) -> String {
-    text.chars().map(|letter| single(letter, letter.to_lowercase(), LOWER)).collect()
+    let simple = |letter| if letter == 'İ' { 'i' } else { letter };
+    text.chars().map(|letter| single(letter, letter.to_lowercase(), simple)).collect()
 }
 
 pub(super) fn upper(text: &str) -> String {
-    text.chars().map(|letter| single(letter, letter.to_uppercase(), UPPER)).collect()
+    text.chars().map(|letter| single(letter, letter.to_uppercase(), simple_upper)).collect()
 }
 
-fn single(letter: char, mut mapped: impl ExactSizeIterator<Item = char>, simple: &[(char, char)]) -> char {
+/// `mapped` where it is one letter, else what the simple mapping makes of `letter`.
+fn single(letter: char, mut mapped: impl ExactSizeIterator<Item = char>, simple: fn(char) -> char) -> char {
     match (mapped.len(), mapped.next()) {
         (1, Some(mapped)) => mapped,
-        // The full mapping has several letters; the simple one is the letter itself but for these.
-        _ => simple.iter().find(|(from, _)| *from == letter).map_or(letter, |(_, to)| *to),
+        _ => simple(letter),
     }
 }
 
-const LOWER: &[(char, char)] = &[('İ', 'i')];
-const UPPER: &[(char, char)] = &[('ß', 'ẞ')];
+/// The simple mapping of letters whose full mapping has several; most keep as they are.
+fn simple_upper(letter: char) -> char {
+    let shift = match letter {
+        'ß' => return 'ẞ',
+        // Greek with iota subscript.
+        '\u{1f80}'..='\u{1f87}' | '\u{1f90}'..='\u{1f97}' | '\u{1fa0}'..='\u{1fa7}' => 8,
+        '\u{1fb3}' | '\u{1fc3}' | '\u{1ff3}' => 9,
+        _ => return letter,
+    };
+    char::from_u32(u32::from(letter) + shift).unwrap_or(letter)
+}

@@ -45,10 +45,7 @@ pub(super) fn measure(name: &str, function: &Function, compiler: &mut Compiler<'
             return None;
         }
     };
-    let filter = match &function.filter {
-        Some(filter) => Some(compiler.condition(filter, "FILTER")),
-        None => None,
-    };
+    let filter = function.filter.as_ref().map(|filter| compiler.condition(filter, "FILTER"));
     let counted = if call.counts_rows() { Some(None) } else { argument(&call, compiler).map(Some) };
     let aggregate = keep(compiler, call.aggregate());
     let (argument, aggregate) = (counted?, aggregate?);

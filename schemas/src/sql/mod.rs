@@ -28,10 +28,15 @@ pub fn parse(
     jobs: &[SourceFile],
     defaults: &Defaults,
 ) -> Result<Project, Vec<Problem>> {
-    let mut problems = Vec::new();
-    let mut streams: Vec<Arc<Stream>> = Vec::new();
-    // Views are checked against streams that parsed; what reads a broken one is not blamed twice.
-    let mut broken_streams: Vec<String> = Vec::new();
+    let (streams, broken, mut problems) = streams(schemas, defaults);
+    let (views, more) = views(jobs, &view::Streams { known: &streams, broken: &broken });
+    problems.extend(more);
+    if problems.is_empty() { Ok(Project { streams, views }) } else { Err(problems) }
+}
+
+/// The streams, and the names of those that have mistakes: what reads such a one is not blamed for it.
+fn streams(schemas: &[SourceFile], defaults: &Defaults) -> (Vec<Arc<Stream>>, Vec<String>, Vec<Problem>) {
+    let (mut streams, mut broken, mut problems) = (Vec::<Arc<Stream>>::new(), Vec::new(), Vec::new());
     for file in schemas {
         let mut report = Report::of(file);
         for written in source::statements(file, &mut report) {
@@ -44,15 +49,17 @@ pub fn parse(
                     report.at(create.name.span().start, format!("stream {} is defined twice", stream.name));
                 }
                 Some(stream) => streams.push(Arc::new(stream)),
-                None => broken_streams.push(create.name.to_string()),
+                None => broken.push(create.name.to_string()),
             }
         }
-        if !report.problems.is_empty() {
-            broken_streams.extend(report.unread.drain(..));
-        }
+        broken.append(&mut report.unread);
         problems.extend(report.sorted());
     }
-    let mut views: Vec<Arc<View>> = Vec::new();
+    (streams, broken, problems)
+}
+
+fn views(jobs: &[SourceFile], streams: &view::Streams<'_>) -> (Vec<Arc<View>>, Vec<Problem>) {
+    let (mut views, mut problems) = (Vec::<Arc<View>>::new(), Vec::new());
     for file in jobs {
         let mut report = Report::of(file);
         for written in source::statements(file, &mut report) {
@@ -63,8 +70,7 @@ pub fn parse(
                 );
                 continue;
             };
-            let known = view::Streams { known: &streams, broken: &broken_streams };
-            match view::view(create, &written, &known, &mut report) {
+            match view::view(create, &written, streams, &mut report) {
                 Some(view) if views.iter().any(|known| known.name.eq_ignore_ascii_case(&view.name)) => {
                     report.at(create.name.span().start, format!("view {} is defined twice", view.name));
                 }
@@ -74,7 +80,7 @@ pub fn parse(
         }
         problems.extend(report.sorted());
     }
-    if problems.is_empty() { Ok(Project { streams, views }) } else { Err(problems) }
+    (views, problems)
 }
 
 /// The problems of one file.

@@ -61,8 +61,10 @@ pub(super) fn view(
     let (mut dimensions, mut measures) = (Vec::new(), Vec::new());
     for item in items {
         match item.kind {
-            Kind::Dimension(Some(scalar)) => dimensions.push(Dimension { name: item.name, scalar }),
-            Kind::Measure(Some(measure)) => measures.push(measure),
+            Kind::Dimension(Some(scalar)) => {
+                dimensions.push(Dimension { name: item.name, scalar: *scalar });
+            }
+            Kind::Measure(Some(measure)) => measures.push(*measure),
             _ => {}
         }
     }
@@ -267,9 +269,9 @@ struct Item {
 }
 
 enum Kind {
-    Dimension(Option<Scalar>),
+    Dimension(Option<Box<Scalar>>),
     Window(Option<Window>),
-    Measure(Option<Measure>),
+    Measure(Option<Box<Measure>>),
 }
 
 fn items(select: &Select, compiler: &mut Compiler<'_>, report: &mut Report<'_>) -> Vec<Item> {
@@ -286,7 +288,6 @@ fn items(select: &Select, compiler: &mut Compiler<'_>, report: &mut Report<'_>) 
             }
         };
         let span = placed(expr.span(), select.select_token.0.span.start);
-        let kind_of = kind(expr, compiler);
         let (name, name_span) = match (alias, column_name(expr, compiler)) {
             (Some(alias), _) => (alias.value.clone(), alias.span),
             (None, Some(name)) => (name, span),
@@ -295,34 +296,31 @@ fn items(select: &Select, compiler: &mut Compiler<'_>, report: &mut Report<'_>) 
                 (String::new(), span)
             }
         };
+        let kind = kind(expr, &name, compiler);
         if !name.is_empty() || alias.is_some() {
-            let is_window = matches!(kind_of, Kind::Window(_));
+            let is_window = matches!(kind, Kind::Window(_));
             report.keep(
                 names::view_column(&name, name_span, is_window).and_then(|()| taken.take(&name, name_span)),
             );
         }
         let alias = alias.cloned().or_else(|| (!name.is_empty()).then(|| Ident::new(name.clone())));
-        let kind = match kind_of {
-            Kind::Measure(Some(measure)) => Kind::Measure(Some(Measure { name: name.clone(), ..measure })),
-            kind => kind,
-        };
         items.push(Item { name, alias, span, kind });
     }
     items
 }
 
-fn kind(expr: &Expr, compiler: &mut Compiler<'_>) -> Kind {
+fn kind(expr: &Expr, name: &str, compiler: &mut Compiler<'_>) -> Kind {
     if let Expr::Nested(inner) = expr {
-        return kind(inner, compiler);
+        return kind(inner, name, compiler);
     }
     if let Some(window) = window::window(expr, &compiler.scope) {
         return Kind::Window(window.map_err(|fault| compiler.faults.push(fault)).ok());
     }
     match expr {
         Expr::Function(function) if is_aggregate(&function.name.to_string()) => {
-            Kind::Measure(aggregate::measure("", function, compiler))
+            Kind::Measure(aggregate::measure(name, function, compiler).map(Box::new))
         }
-        _ => Kind::Dimension(compiler.column(expr)),
+        _ => Kind::Dimension(compiler.column(expr).map(Box::new)),
     }
 }
 

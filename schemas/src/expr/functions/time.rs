@@ -66,7 +66,7 @@ fn part_of(call: &Call<'_>, argument: &Typed, part: Part) -> Typed {
     let result = DataType::BigInt;
     let expr = unary::<i64, i64>(argument.expr.clone(), &result, move |micros| Some(part.of(micros)));
     let name = PARTS.iter().find(|(_, known)| *known == part).map_or("", |(name, _)| *name);
-    call.result(&[argument], result, expr, format!("date_part('{name}', {})", argument.sql))
+    call.result(&[argument], result, expr, format!("CAST(date_part('{name}', {}) AS BIGINT)", argument.sql))
 }
 
 fn date_trunc(call: &Call<'_>) -> Result<Typed, Fault> {
