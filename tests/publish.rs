@@ -83,11 +83,11 @@ async fn of_racing_runs_one_publishes_and_the_others_leave_nothing_behind() {
 #[tokio::test]
 async fn a_run_that_dies_at_any_call_leaves_the_last_version_serving_and_the_next_run_finishes() {
     let faults = Faults::default();
-    let mut attempt = 0;
+    let mut attempt: u64 = 0;
     let mut published_by_the_dead = 0;
     loop {
         attempt += 1;
-        let call = usize::div_ceil(attempt, 2);
+        let call = attempt.div_ceil(2);
         let fault = if attempt % 2 == 0 { Fault::Lost } else { Fault::Unheard };
         // A fresh past for every call: one version, then more events.
         let store = Store::new(Arc::new(InMemory::new()));
