@@ -1,7 +1,7 @@
 //! Conversions between types, and between values and text.
 //!
 //! A value that cannot be converted is NULL: `CAST` is `TRY_CAST`. Text converts by one strict grammar per type
-//! (white space around it is allowed, but for booleans): integers `-12`, doubles and decimals `-1.5` (doubles also `1e3`),
+//! (white space around numbers and dates is allowed): integers `-12`, doubles and decimals `-1.5` (doubles also `1e3`),
 //! dates `2013-01-31`, timestamps `2013-01-31 05:00:00.25` (`T` for the space, `Z` behind the seconds, minutes enough),
 //! booleans `true`, `t`, `yes`, `y`, `1` and their opposites. What DuckDB would guess beyond that is NULL here.
 
@@ -40,8 +40,8 @@ pub(super) fn convert(typed: &Typed, to: &DataType) -> Typed {
     let cast = format!("TRY_CAST({} AS {})", typed.sql, sql_type(to));
     let sql = match (&from, grammar(to)) {
         (DataType::Text, Some(grammar)) => {
-            // DuckDB trims every type's text but booleans'.
-            let space = if *to == DataType::Boolean { "" } else { "[ \\t\\n\\v\\f\\r]*" };
+            let bare = matches!(to, DataType::Boolean | DataType::Timestamp);
+            let space = if bare { "" } else { "[ \\t\\n\\v\\f\\r]*" };
             let pattern = text_literal(&format!("{space}{grammar}{space}"));
             format!("(CASE WHEN regexp_full_match({}, {pattern}) THEN {cast} END)", typed.sql)
         }
@@ -216,7 +216,6 @@ fn digits(bytes: &[u8]) -> Option<i64> {
 }
 
 fn read_timestamp(text: &str) -> Option<i64> {
-    let text = text.trim_matches(SPACE);
     if text.len() < 10 || !text.is_ascii() {
         return None;
     }
