@@ -12,7 +12,10 @@ pub enum DataType {
     Integer,
     BigInt,
     Double,
-    Decimal { precision: u8, scale: u8 },
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
     Text,
     Date,
     Timestamp,
@@ -55,9 +58,7 @@ impl DataType {
             DataType::Integer => ar::DataType::Int32,
             DataType::BigInt => ar::DataType::Int64,
             DataType::Double => ar::DataType::Float64,
-            DataType::Decimal { precision, scale } => {
-                ar::DataType::Decimal128(*precision, *scale as i8)
-            }
+            DataType::Decimal { precision, scale } => ar::DataType::Decimal128(*precision, *scale as i8),
             DataType::Text => ar::DataType::Utf8,
             DataType::Date => ar::DataType::Date32,
             DataType::Timestamp => ar::DataType::Timestamp(ar::TimeUnit::Microsecond, None),
