@@ -37,7 +37,7 @@ fn a_retry_behind_a_crash_is_stored_once() {
     let target = broker(BrokerConfig { segment_bytes: 1024, ..BrokerConfig::default() }, dir.path());
     let topic = target.new_topic(1);
     let producer = init_producer(&mut target.connect());
-    let batch = |sequence: i32| Batch::numbered(5).from_producer(producer, 0, sequence);
+    let batch = |sequence: i32| Batch::numbered(5).sent_by(producer, 0, sequence);
     for number in 0..20 {
         assert_eq!(produce(&mut target.connect(), &topic, &batch(number * 5)), Ok(i64::from(number) * 5));
     }

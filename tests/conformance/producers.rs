@@ -36,11 +36,11 @@ fn check_duplicates(target: &Target) {
     let producer = init_producer(&mut connection);
     let other = init_producer(&mut connection);
     assert_ne!(producer, other);
-    let first = Batch::numbered(3).from_producer(producer, 0, 0);
-    let second = Batch::numbered(2).from_producer(producer, 0, 3);
+    let first = Batch::numbered(3).sent_by(producer, 0, 0);
+    let second = Batch::numbered(2).sent_by(producer, 0, 3);
     assert_eq!(produce(&mut connection, &topic, &first), Ok(0));
     assert_eq!(produce(&mut connection, &topic, &second), Ok(3));
-    assert_eq!(produce(&mut connection, &topic, &Batch::numbered(1).from_producer(other, 0, 0)), Ok(5));
+    assert_eq!(produce(&mut connection, &topic, &Batch::numbered(1).sent_by(other, 0, 0)), Ok(5));
     assert_eq!(produce(&mut connection, &topic, &first), Ok(0), "the first batch again");
     assert_eq!(produce(&mut connection, &topic, &second), Ok(3), "the second batch again");
     let consumer: BaseConsumer = target.client(&[]);
@@ -58,7 +58,7 @@ fn check_sequences(target: &Target) {
     let mut connection = target.connect();
     let producer = init_producer(&mut connection);
     let mut send = |epoch: i16, sequence: i32| {
-        produce(&mut connection, &topic, &Batch::numbered(2).from_producer(producer, epoch, sequence))
+        produce(&mut connection, &topic, &Batch::numbered(2).sent_by(producer, epoch, sequence))
     };
     assert_eq!(send(0, 0), Ok(0));
     assert_eq!(send(0, 4), Err(OUT_OF_ORDER_SEQUENCE), "sequence 2 is missing");

@@ -28,7 +28,7 @@ impl Batch {
         Batch { payloads, producer: -1, epoch: -1, sequence: -1, timestamp: now_ms() }
     }
 
-    pub fn from_producer(self, producer: i64, epoch: i16, sequence: i32) -> Batch {
+    pub fn sent_by(self, producer: i64, epoch: i16, sequence: i32) -> Batch {
         Batch { producer, epoch, sequence, ..self }
     }
 

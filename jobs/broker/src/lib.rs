@@ -13,7 +13,9 @@
 //!   the checksum leaves out, are set here.
 //! - An idempotent producer's retry is stored once, also when the retry follows a restart.
 //! - A fetch that waits at the end of a partition is answered as soon as a record arrives.
-//! - Memory is bounded by settings: connections, bytes of requests in flight, bytes of one answer.
+//! - Memory is bounded by settings: connections, bytes of requests in flight, bytes of one answer. The bound holds for
+//!   sound requests; whoever forges the length of a list inside one can make the decoder ask for more than there is,
+//!   which is one more reason for the sentence about networks above.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), watershed_broker::BrokerError> {
