@@ -189,7 +189,8 @@ fn check_cell(answer: &Json, row: &Json, orders: &[Order], context: &str) {
     ranked.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
     ranked.truncate(3);
     let best: Vec<Json> = ranked.iter().map(|(value, count)| json!({ "value": value, "count": count })).collect();
-    assert_eq!(row["best"], json!(best), "best, {context}");
+    let best = if best.is_empty() { Json::Null } else { json!(best) };
+    assert_eq!(row["best"], best, "best, {context}");
     let latest = orders.iter().filter(|order| order.customer.is_some()).max_by_key(|order| order.position);
     assert_eq!(row["latest"], json!(latest.and_then(|order| order.customer.clone())), "latest, {context}");
 }
@@ -243,9 +244,9 @@ async fn every_answer_is_the_fold_of_exactly_the_records_it_names() {
     };
     let (mut answers, published) = tokio::join!(asked, batched);
     producing.join().expect("the producer ends");
-    for question in questions() {
-        let question = question.clone();
-        answers.push((question.clone(), platform.until_current(&question).await));
+    for question in questions().into_iter().filter(|question| question["accuracy"].is_null()) {
+        let answer = platform.until_current(&question).await;
+        answers.push((question, answer));
     }
 
     let log = kafka.read_all(&topic);
