@@ -101,7 +101,8 @@ fn covered(answer: &Json, question: &Json, log: &BTreeMap<(i32, i64), Option<Vec
     let reach = if question["accuracy"] == "batch" { "watershed" } else { "live" };
     let until = |partition: i32| answer["answer"][reach][partition.to_string()].as_i64().unwrap_or(0);
     let held = log.iter().filter(|((partition, offset), _)| *offset < until(*partition));
-    let orders = held.filter_map(|((partition, offset), payload)| Order::parse(*partition, *offset, payload.as_deref()));
+    let orders = held
+        .filter_map(|((partition, offset), payload)| Order::parse(*partition, *offset, payload.as_deref()));
     orders
         .filter(|order| match question["where"]["shop"].as_array() {
             Some(shops) => shops.iter().any(|shop| shop == order.shop.as_str()),
@@ -137,9 +138,9 @@ fn check(answer: &Json, question: &Json, log: &BTreeMap<(i32, i64), Option<Vec<u
     let context = format!("question {question}, answer {}", answer["answer"]);
     assert_eq!(rows.len(), groups.len(), "cells of {context}");
     for row in rows {
-        let bucket = row["minute"].as_str().map(|text| {
-            chrono::DateTime::parse_from_rfc3339(text).expect("a time").timestamp_millis()
-        });
+        let bucket = row["minute"]
+            .as_str()
+            .map(|text| chrono::DateTime::parse_from_rfc3339(text).expect("a time").timestamp_millis());
         let key = (bucket, row["shop"].as_str().map(str::to_string));
         let orders = groups.get(&key).unwrap_or_else(|| panic!("no such cell {key:?}: {context}"));
         check_cell(answer, row, orders, &format!("cell {key:?} of {context}"));
@@ -148,11 +149,16 @@ fn check(answer: &Json, question: &Json, log: &BTreeMap<(i32, i64), Option<Vec<u
 
 fn check_cell(answer: &Json, row: &Json, orders: &[Order], context: &str) {
     assert_eq!(row["orders"], json!(orders.len()), "orders, {context}");
-    assert_eq!(row["large"], json!(orders.iter().filter(|order| order.units > 5).count()), "large, {context}");
+    assert_eq!(
+        row["large"],
+        json!(orders.iter().filter(|order| order.units > 5).count()),
+        "large, {context}"
+    );
     assert_eq!(row["units"], json!(orders.iter().map(|order| order.units).sum::<i64>()), "units, {context}");
     let cents: Vec<i64> = orders.iter().filter_map(|order| order.cents).collect();
     let revenue: i64 = cents.iter().sum();
-    let revenue = if cents.is_empty() { Json::Null } else { json!(format!("{}.{:02}", revenue / 100, revenue % 100)) };
+    let revenue =
+        if cents.is_empty() { Json::Null } else { json!(format!("{}.{:02}", revenue / 100, revenue % 100)) };
     assert_eq!(row["revenue"], revenue, "revenue, {context}");
 
     let mut delays: Vec<f64> = orders.iter().filter_map(|order| order.delay).collect();
@@ -162,19 +168,29 @@ fn check_cell(answer: &Json, row: &Json, orders: &[Order], context: &str) {
         assert_eq!(row["slowest"].as_f64(), Some(*last), "slowest, {context}");
         let mean = delays.iter().sum::<f64>() / delays.len() as f64;
         let found = row["mean_delay"].as_f64().expect("a mean");
-        assert!((found - mean).abs() <= 1e-9 * mean.abs().max(1.0), "mean {found}, expected {mean}, {context}");
+        assert!(
+            (found - mean).abs() <= 1e-9 * mean.abs().max(1.0),
+            "mean {found}, expected {mean}, {context}"
+        );
         let rank = 0.9 * (delays.len() - 1) as f64;
         let (low, high) = (delays[rank.floor() as usize], delays[rank.ceil() as usize]);
         let tolerance = if is_exact(answer, "p90") { 1e-9 } else { 0.0101 };
         let found = row["p90"].as_f64().expect("a quantile");
-        let within = found >= low - tolerance * low.abs().max(1e-9) && found <= high + tolerance * high.abs().max(1e-9);
+        let within = found >= low - tolerance * low.abs().max(1e-9)
+            && found <= high + tolerance * high.abs().max(1e-9);
         assert!(within, "p90 {found}, expected {low}..{high}, {context}");
         if is_exact(answer, "p90") {
             let exact = low + (high - low) * rank.fract();
-            assert!((found - exact).abs() <= 1e-9 * exact.abs().max(1.0), "p90 {found}, expected {exact}, {context}");
+            assert!(
+                (found - exact).abs() <= 1e-9 * exact.abs().max(1.0),
+                "p90 {found}, expected {exact}, {context}"
+            );
         }
     } else {
-        assert!(row["quickest"].is_null() && row["mean_delay"].is_null() && row["p90"].is_null(), "{context}");
+        assert!(
+            row["quickest"].is_null() && row["mean_delay"].is_null() && row["p90"].is_null(),
+            "{context}"
+        );
     }
 
     let mut customers: BTreeMap<&str, u64> = BTreeMap::new();
@@ -183,12 +199,17 @@ fn check_cell(answer: &Json, row: &Json, orders: &[Order], context: &str) {
     }
     let found = row["customers"].as_f64().expect("a count");
     let allowed = if is_exact(answer, "customers") { 0.0 } else { 0.05 * customers.len() as f64 };
-    assert!((found - customers.len() as f64).abs() <= allowed, "customers {found} of {}, {context}", customers.len());
+    assert!(
+        (found - customers.len() as f64).abs() <= allowed,
+        "customers {found} of {}, {context}",
+        customers.len()
+    );
     // Fewer customers than the sketch has room for: its counts are the true ones, ties by name.
     let mut ranked: Vec<(&str, u64)> = customers.into_iter().collect();
     ranked.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
     ranked.truncate(3);
-    let best: Vec<Json> = ranked.iter().map(|(value, count)| json!({ "value": value, "count": count })).collect();
+    let best: Vec<Json> =
+        ranked.iter().map(|(value, count)| json!({ "value": value, "count": count })).collect();
     let best = if best.is_empty() { Json::Null } else { json!(best) };
     assert_eq!(row["best"], best, "best, {context}");
     let latest = orders.iter().filter(|order| order.customer.is_some()).max_by_key(|order| order.position);

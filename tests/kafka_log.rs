@@ -405,7 +405,11 @@ fn an_event_of_an_idle_topic_is_delivered_at_once() {
                 payload: Some(b"x"),
                 ..ProducerRecord::default()
             };
-            producer.send(&topic, record, |outcome| drop(outcome.unwrap())).unwrap();
+            producer
+                .send(&topic, record, |outcome| {
+                    outcome.unwrap();
+                })
+                .unwrap();
             let before = heard.count();
             while heard.count() == before {
                 heard.poll(&mut *member, &Offsets::new());
@@ -475,7 +479,7 @@ fn a_position_passes_offsets_that_hold_no_records() {
     let topic = target.new_topic(1);
     let producer: BaseProducer = target.client(&[("transactional.id", &unique("transaction"))]);
     producer.init_transactions(PATIENCE).unwrap();
-    let mut send = |payload: &str, commit: bool| {
+    let send = |payload: &str, commit: bool| {
         producer.begin_transaction().unwrap();
         for part in ["a", "b"] {
             let payload = format!("{payload} {part}");

@@ -36,18 +36,30 @@ pub async fn measure(table: &mut Table) {
     }
     let shown = |seconds: &[f64]| format!("{:.2} s", median(seconds));
     let ratios: Vec<f64> = ours.iter().zip(&bare).map(|(ours, bare)| ours / bare).collect();
-    table.add("full batch run (exact + states + publish) over hand-written Polars", shown(&ours), shown(&bare), ratios);
+    table.add(
+        "full batch run (exact + states + publish) over hand-written Polars",
+        shown(&ours),
+        shown(&bare),
+        ratios,
+    );
     let ratio = landing / median(&bare);
-    table.add("first batch run, landing included, over hand-written Polars", format!("{landing:.2} s"), shown(&bare), vec![ratio]);
+    table.add(
+        "first batch run, landing included, over hand-written Polars",
+        format!("{landing:.2} s"),
+        shown(&bare),
+        vec![ratio],
+    );
     platform.stop().await;
     kafka.stop().await;
 }
 
 /// The exact half of the view as a person would write it; the number of cells.
 fn by_hand(files: &[std::path::PathBuf]) -> usize {
-    let paths: Vec<_> = files.iter().map(|path| PlRefPath::new(path.to_str().expect("a path in UTF-8"))).collect();
-    let events = LazyFrame::scan_parquet_sources(ScanSources::Paths(paths.into()), ScanArgsParquet::default())
-        .expect("the files are scanned");
+    let paths: Vec<_> =
+        files.iter().map(|path| PlRefPath::new(path.to_str().expect("a path in UTF-8"))).collect();
+    let events =
+        LazyFrame::scan_parquet_sources(ScanSources::Paths(paths.into()), ScanArgsParquet::default())
+            .expect("the files are scanned");
     let keys = [col("site"), col("at").dt().truncate(lit("1h")).alias("hour")];
     let parts = events
         .clone()
@@ -68,5 +80,6 @@ fn by_hand(files: &[std::path::PathBuf]) -> usize {
         .join(parts, [col("site"), col("hour")], [col("site"), col("hour")], JoinArgs::new(JoinType::Left))
         .collect_with_engine(Engine::Streaming)
         .expect("Polars computes")
+        .unwrap_single()
         .height()
 }

@@ -47,7 +47,10 @@ pub async fn measure(table: &mut Table) {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    for (name, share) in [("event to queryable over bare receipt, p50", 0.5), ("event to queryable over bare receipt, p99", 0.99)] {
+    for (name, share) in [
+        ("event to queryable over bare receipt, p50", 0.5),
+        ("event to queryable over bare receipt, p99", 0.99),
+    ] {
         let (ours, theirs) = (percentile(&mut ours, share), percentile(&mut theirs, share));
         table.add(name, format!("{ours:.2} ms"), format!("{theirs:.2} ms"), vec![ours / theirs]);
     }

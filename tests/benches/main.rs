@@ -15,8 +15,10 @@ use table::Table;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let json = arguments.iter().position(|argument| argument == "--json").map(|at| arguments[at + 1].clone());
-    let names: Vec<&String> =
-        arguments.iter().filter(|argument| !argument.starts_with("--") && Some(*argument) != json.as_ref()).collect();
+    let names: Vec<&String> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with("--") && Some(*argument) != json.as_ref())
+        .collect();
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| *wanted == name);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -63,7 +63,9 @@ pub async fn measure(table: &mut Table) {
     for _ in 0..ROUNDS {
         ours.push(fold(&platform).await);
         let (brokers, topic) = (kafka.brokers.clone(), topic.clone());
-        bare.push(tokio::task::spawn_blocking(move || drain(&brokers, &topic)).await.expect("the consumer ends"));
+        bare.push(
+            tokio::task::spawn_blocking(move || drain(&brokers, &topic)).await.expect("the consumer ends"),
+        );
     }
     let ratios = ours.iter().zip(&bare).map(|(ours, bare)| ours / bare).collect();
     let shown = |rates: &[f64]| format!("{:.0} records/s", median(rates));

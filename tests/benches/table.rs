@@ -33,7 +33,9 @@ impl Table {
     }
 
     pub fn print(&self) {
-        println!("\n| ratio | median | min | max | ours | bare limit |\n| --- | --- | --- | --- | --- | --- |");
+        println!(
+            "\n| ratio | median | min | max | ours | bare limit |\n| --- | --- | --- | --- | --- | --- |"
+        );
         for Figure { name, sides, rounds } in &self.figures {
             let (low, high) = bounds(rounds);
             println!("| {name} | {:.3} | {low:.3} | {high:.3} | {} | {} |", median(rounds), sides.0, sides.1);
@@ -48,7 +50,10 @@ impl Table {
                 json!({ "ratio": name, "median": median(rounds), "rounds": rounds, "ours": sides.0, "bare": sides.1 })
             })
             .collect();
-        format!("{:#}\n", json!({ "cores": std::thread::available_parallelism().map_or(0, usize::from), "figures": figures }))
+        format!(
+            "{:#}\n",
+            json!({ "cores": std::thread::available_parallelism().map_or(0, usize::from), "figures": figures })
+        )
     }
 }
 

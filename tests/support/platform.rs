@@ -56,7 +56,8 @@ impl Kafka {
         let admin: AdminClient<DefaultClientContext> =
             ClientConfig::new().set("bootstrap.servers", &self.brokers).create().expect("an admin client");
         let new = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(1));
-        let created = admin.create_topics([&new], &AdminOptions::new()).await.expect("an answer from the broker");
+        let created =
+            admin.create_topics([&new], &AdminOptions::new()).await.expect("an answer from the broker");
         for outcome in created {
             outcome.expect("the topic is created");
         }
@@ -117,7 +118,8 @@ impl Kafka {
 /// Sends one record; retries while the producer's queue is full.
 pub fn send(producer: &BaseProducer, topic: &str, partition: i32, payload: Option<&[u8]>) {
     loop {
-        let mut record: BaseRecord<'_, (), [u8]> = BaseRecord::to(topic).partition(partition).timestamp(now_ms());
+        let mut record: BaseRecord<'_, (), [u8]> =
+            BaseRecord::to(topic).partition(partition).timestamp(now_ms());
         if let Some(payload) = payload {
             record = record.payload(payload);
         }
@@ -148,10 +150,13 @@ impl Platform {
     pub async fn start(kafka: &Kafka, schema: &str, view: &str) -> Self {
         let file = |path: &str, text: &str| SourceFile { path: path.into(), text: text.into() };
         let project = Project::parse(&[file("schemas/stream.sql", schema)], &[file("jobs/view.sql", view)])
-            .unwrap_or_else(|problems| panic!("{}", problems.iter().map(|p| format!("{p}\n")).collect::<String>()));
+            .unwrap_or_else(|problems| {
+                panic!("{}", problems.iter().map(|p| format!("{p}\n")).collect::<String>())
+            });
         let project = Arc::new(project);
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let store = Store::open(folder.path().to_str().expect("a path in UTF-8"), folder.path()).expect("a store");
+        let store =
+            Store::open(folder.path().to_str().expect("a path in UTF-8"), folder.path()).expect("a store");
         let log = kafka.log();
         let node = start_node(&project, &store, &log);
         let server = Server::start(
