@@ -218,19 +218,37 @@ fn decimals_are_exact_or_refused() {
         ("12345E-2", 12345),
         ("0.0001e3", 10),
         ("\"1e0\"", 100),
+        ("-0.5", -50),
+        ("100.10", 10010),
+        ("\"-0\"", 0),
     ] {
         reads(decimal(5, 2), written, unscaled(value));
     }
     reads(decimal(38, 0), &"9".repeat(38), AnyValue::Decimal(10i128.pow(38) - 1, 38, 0));
     reads(decimal(38, 38), "0.1", AnyValue::Decimal(10i128.pow(37), 38, 38));
+    refuses(decimal(38, 38), "1", OutOfRange);
+    refuses(decimal(38, 30), "123456789012345678", OutOfRange);
     for written in
         ["1000", "1.255", "0.001", "1e3", "1e-3", "1e99999999999999999999", "-1e-99999999999999999999"]
     {
         refuses(decimal(5, 2), written, OutOfRange);
     }
-    for written in
-        ["\"\"", "\"1,5\"", "\" 1\"", "\"+1\"", "\"01\"", "\".5\"", "\"5.\"", "\"1e\"", "\"NaN\"", "true"]
-    {
+    for written in [
+        "\"\"",
+        "\"1,5\"",
+        "\" 1\"",
+        "\"+1\"",
+        "\"01\"",
+        "\".5\"",
+        "\"5.\"",
+        "\"1e\"",
+        "\"NaN\"",
+        "\"1.2.3\"",
+        "\"-\"",
+        "\"-.5\"",
+        "\"00.5\"",
+        "true",
+    ] {
         refuses(decimal(5, 2), written, WrongType);
     }
 }
@@ -296,6 +314,8 @@ fn timestamps_in_text_are_rfc_3339_or_sql() {
         ("2024-01-01T00:00:00", NOW * 1000),
         ("2024-01-01T05:30:00+05:30", NOW * 1000),
         ("2023-12-31T16:00:00-08:00", NOW * 1000),
+        ("2024-01-01 02:00:00+02", NOW * 1000),
+        ("2023-12-31T18:30:00.5-0530", NOW * 1000 + 500_000),
         ("2024-01-01 00:00:00.25", NOW * 1000 + 250_000),
         ("2024-01-01T00:00:00.123456Z", NOW * 1000 + 123_456),
         ("2024-01-01T00:00:00.123456789Z", NOW * 1000 + 123_456),
@@ -313,6 +333,8 @@ fn timestamps_in_text_are_rfc_3339_or_sql() {
         "2024-01-01T00:60:00Z",
         "2024-01-01T00:00:61Z",
         "2024-01-01T00:00:00+24:00",
+        "2024-01-01T00:00:00+24",
+        "2024-01-01T00:00:00+0060",
         "0001-01-01T00:00:00+00:01",
         "9999-12-31T23:59:59-00:01",
     ] {
@@ -325,6 +347,8 @@ fn timestamps_in_text_are_rfc_3339_or_sql() {
         "2024-01-01T00:00:00.",
         "2024-01-01T00:00:00 Z",
         "2024-01-01T00:00:00+5",
+        "2024-01-01T00:00:00+05:",
+        "2024-01-01T00:00:00+530",
         "now",
         "1704067200",
     ] {
@@ -474,6 +498,36 @@ fn unknown_keys_are_ignored_however_they_are_nested_and_escaped_keys_are_known()
     let decoded = decode_all(&every_type(), &[payload]);
     assert_eq!(decoded.dead_letters, []);
     assert_eq!(cell(&decoded.events, "small", 0), AnyValue::Int32(4));
+}
+
+#[test]
+fn keys_are_found_in_any_order_and_spelling() {
+    let at = r#""at":"2024-01-01T00:00:00Z""#;
+    let stream = stream(["a", "ab", "a\"b"].map(|name| field(name, DataType::BigInt)).to_vec());
+    let payloads = [
+        format!(r#"{{{at},"a":1,"ab":2,"a\"b":3}}"#),
+        format!(r#"{{"a\"b" : 3 , "ab" :2,"a":1,{at}}}"#),
+        format!(r#"{{"ab":2,{at},"abc":4,"a":1,"b":5,"a\"b":3}}"#),
+        format!(r#"{{{at},"a":1,"ab":2,"a"b":3}}"#),
+    ];
+    let decoded = decode_all(&stream, &payloads);
+    for (row, payload) in payloads.iter().enumerate().take(3) {
+        let found = ["a", "ab", "a\"b"].map(|name| cell(&decoded.events, name, row));
+        assert_eq!(found, [1, 2, 3].map(AnyValue::Int64), "{payload}");
+    }
+    // A name with a quote in it does not excuse a bare quote.
+    let letters: Vec<_> = decoded.dead_letters.iter().map(|letter| (letter.index, letter.kind)).collect();
+    assert_eq!(letters, [(3, Malformed)]);
+}
+
+#[test]
+fn a_string_with_escapes_means_what_it_means_without_them() {
+    reads(DataType::Timestamp, r#""2024-01-01T02:00:00\u002B02:00""#, micros(NOW * 1000));
+    reads(DataType::Date, r#""2023\u002d12-31""#, AnyValue::Date(19722));
+    reads(decimal(5, 2), r#""\u002d1.25""#, AnyValue::Decimal(-125, 5, 2));
+    refuses(DataType::Date, r#""2023\u002d13-01""#, OutOfRange);
+    refuses(DataType::Date, r#""\ud800""#, WrongType);
+    refuses(DataType::BigInt, r#""\u0031""#, WrongType);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! SQL definitions: what they mean, and what is said of each mistake, where.
 
+mod depth;
+
 use std::time::Duration;
 
 use watershed_schemas::project::{Defaults, Project, SourceFile};
@@ -157,6 +159,7 @@ fn every_aggregate_is_known_by_its_names_with_the_type_of_its_result() {
         ("sum(fare)", Sum, total),
         ("sum(dep_delay)", Sum, Double),
         ("avg(seats)", Avg, Double),
+        ("mean(seats)", Avg, Double),
         ("min(booked)", Min, Date),
         ("max(carrier)", Max, Text),
         ("stddev(fare)", StddevSamp, Double),
@@ -171,6 +174,7 @@ fn every_aggregate_is_known_by_its_names_with_the_type_of_its_result() {
         ("percentile_cont(0.75) WITHIN GROUP (ORDER BY fare DESC)", Quantile(0.25), Double),
         ("approx_top_k(origin, 3)", TopK(3), DataType::TopK(Box::new(Text))),
         ("first(seats)", First, Integer),
+        ("first_value(seats)", First, Integer),
         ("last_value(origin)", Last, Text),
     ];
     for (sql, aggregate, result) in cases {
@@ -204,6 +208,7 @@ fn windows_go_by_three_names_and_any_length() {
     assert_eq!(windowed("date_trunc('week', time_hour)"), Window::Tumble(Length::Micros(604_800_000_000)));
     assert_eq!(windowed("date_trunc('quarter', time_hour)"), Window::Tumble(Length::Months(3)));
     assert_eq!(windowed("time_bucket(INTERVAL '2 years', time_hour)"), Window::Tumble(Length::Months(24)));
+    assert_eq!(windowed("tumble(time_hour, INTERVAL '100 years')"), Window::Tumble(Length::Months(1_200)));
 }
 
 #[test]
@@ -222,6 +227,37 @@ fn keys_are_grouped_by_name_position_expression_or_all() {
         .hash
     });
     assert!(hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
+}
+
+#[test]
+fn a_key_that_is_a_field_and_the_name_of_another_item_is_ambiguous() {
+    let expected = |column: u32, name: &str, position: u32| {
+        format!(
+            "jobs/v.sql:2:{column}: {name} is ambiguous: a column of stream flights, and the name of another selected \
+             item; name the item otherwise, or write {position} to group by it"
+        )
+    };
+    let found = problem("upper(origin) AS origin, count(*) AS n FROM flights GROUP BY hour, origin");
+    assert_eq!(found, expected(68, "origin", 2));
+    let found = problem("carrier AS \"origin\", count(*) AS n FROM flights GROUP BY (\"origin\"), 1");
+    assert_eq!(found, expected(59, "(\"origin\")", 2));
+    let windows = "CREATE MATERIALIZED VIEW v AS SELECT date_trunc('day', time_hour) AS time_hour,\n\
+                   count(*) AS n FROM flights GROUP BY time_hour";
+    assert_eq!(problems(FLIGHTS, windows), [expected(37, "time_hour", 1)]);
+    // The field itself, and what is grouped by in other words, is as clear as before.
+    for (item, key) in [
+        ("origin", "origin"),
+        ("origin AS \"Origin\"", "Origin"),
+        ("flights.origin AS origin", "ORIGIN"),
+        ("upper(origin) AS origin", "upper(origin)"),
+        ("upper(origin) AS origin", "2"),
+        ("upper(origin) AS airport", "airport"),
+    ] {
+        view(&format!(
+            "CREATE MATERIALIZED VIEW v AS SELECT tumble(time_hour, INTERVAL '1 hour') AS hour, {item}, count(*) AS n \
+             FROM flights GROUP BY hour, {key}"
+        ));
+    }
 }
 
 #[test]
@@ -287,6 +323,10 @@ fn a_slip_of_the_finger_is_named_where_it_is() {
             "jobs/v.sql:2:1: unknown function uper(), did you mean \"upper\"?",
         ),
         (
+            "cuont(*) AS n FROM flights GROUP BY hour",
+            "jobs/v.sql:2:1: unknown function cuont(), did you mean \"count\"?",
+        ),
+        (
             "count(*) AS n FROM flight GROUP BY hour",
             "jobs/v.sql:2:20: unknown stream \"flight\", did you mean \"flights\"?",
         ),
@@ -301,6 +341,14 @@ fn a_slip_of_the_finger_is_named_where_it_is() {
         (
             "max(boarded + INTERVAL '1 huor') AS n FROM flights GROUP BY hour",
             "jobs/v.sql:2:24: unknown unit \"huor\" in an interval, did you mean \"hour\"?",
+        ),
+        (
+            "max(boarded + INTERVAL '1.5 hours') AS n FROM flights GROUP BY hour",
+            "jobs/v.sql:2:24: found interval '1.5 hours', expected whole numbers with units such as '1 hour 30 minutes'",
+        ),
+        (
+            "max(boarded + INTERVAL '999999999 years') AS n FROM flights GROUP BY hour",
+            "jobs/v.sql:2:24: interval '999999999 years' is too long",
         ),
     ];
     for (sql, expected) in cases {
@@ -402,6 +450,10 @@ fn what_a_view_cannot_do_is_said_with_what_it_can() {
         ),
         ("count(*) OVER () AS n FROM flights GROUP BY hour", "OVER is not supported"),
         ("string_agg(origin) AS n FROM flights GROUP BY hour", "aggregate string_agg() is not supported"),
+        (
+            "quantile(seats, 0.5) AS n FROM flights GROUP BY hour",
+            "expected one of count, sum, avg, min, max, stddev_samp",
+        ),
         ("count(*) FROM flights GROUP BY hour", "count(*) has no name; write count(*) AS name"),
         (
             "origin, count(*) AS n FROM flights GROUP BY hour",
@@ -449,6 +501,8 @@ fn a_window_is_asked_for_and_must_be_whole() {
         ("tumble(boarded, INTERVAL '1 hour') AS h", "found boarded, expected the event time \"time_hour\""),
         ("tumble(time_hour, INTERVAL '100 milliseconds') AS h", "a whole number of seconds long"),
         ("tumble(time_hour, INTERVAL '1 month 1 day') AS h", "some months or some seconds long, not both"),
+        ("tumble(time_hour, INTERVAL '101 years') AS h", "a window is at most 100 years long"),
+        ("tumble(time_hour, INTERVAL '40000 days') AS h", "a window is at most 100 years long"),
         ("hop(time_hour, INTERVAL '1 hour', INTERVAL '2 hours') AS h", "hop() windows are not supported"),
     ];
     for (select, expected) in cases {

@@ -349,8 +349,44 @@ fn corners_agree_with_duckdb() {
         "concat(code, NULL, small, flag)",
         "CASE small WHEN -1 THEN 'one' WHEN NULL THEN 'none' END",
         "coalesce(code, NULL, 'x')",
+        "seen + (INTERVAL '1 year')",
+        "((INTERVAL '1 month')) + seen",
+        "seen - (INTERVAL '36 hours')",
+        "greatest(small, NULL, -1, 0, small // 2)",
+        "least(ratio, NULL, -1.5, small, ln(ratio))",
+        "price IN (1, 2.50, NULL, -0.01, 3, 4)",
+        "price NOT IN (1, 2.50, 0.01, 3, 4)",
     ] {
         let disagreement = disagreement(expression, &rows, &events, &engine);
+        assert!(disagreement.is_none(), "{}", disagreement.unwrap_or_default());
+    }
+}
+
+#[test]
+fn chains_and_lists_as_long_as_they_may_be_agree_with_duckdb() {
+    let rows = [Row {
+        at: 0,
+        flag: Some(true),
+        small: Some(1),
+        large: None,
+        ratio: Some(0.5),
+        price: Some(-1),
+        cost: None,
+        name: None,
+        code: None,
+        day: None,
+        seen: None,
+    }];
+    let (events, engine) = (frame(&rows), oracle(&rows));
+    let prices: Vec<String> = (0..1000).map(|cents| format!("{}.{:02}", cents / 100, cents % 100)).collect();
+    for expression in [
+        vec!["ratio"; 190].join(" + "),
+        vec!["small"; 190].join(" + "),
+        vec!["flag"; 190].join(" AND "),
+        format!("CASE {} ELSE 1 END", vec!["WHEN small > 1 THEN small"; 190].join(" ")),
+        format!("-price NOT IN ({})", prices.join(", ")),
+    ] {
+        let disagreement = disagreement(&expression, &rows, &events, &engine);
         assert!(disagreement.is_none(), "{}", disagreement.unwrap_or_default());
     }
 }

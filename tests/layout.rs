@@ -75,6 +75,32 @@ proptest! {
 }
 
 #[test]
+fn another_spelling_of_a_path_is_no_path() {
+    let (p, zeros) = ("p1-00000000000000000002-00000000000000000003-run", "00000000000000000007");
+    for (path, respelled) in [
+        ("views/v/version=1/date=1970-01-01/r.parquet".to_string(), vec![("=1/", "=+1/"), ("=1/", "=007/")]),
+        (
+            "views/v/version=1/date=1970-01-01/r.parquet".to_string(),
+            vec![("01-01", "1-1"), ("=1970", "=+1970")],
+        ),
+        (
+            format!("events/s/date=1970-01-01/{p}.parquet"),
+            vec![("/p1", "/p+1"), ("/p1", "/p01"), ("-0", "-+")],
+        ),
+        (format!("dead_letters/s/{p}.parquet"), vec![("/p1", "/p+1"), ("-0", "-"), ("-0", "-00")]),
+        (format!("versions/s/{zeros}.json"), vec![("/0", "/+"), ("/0", "/"), ("/0", "/00")]),
+        (format!("intents/s/{zeros}-run.json"), vec![("/0", "/+"), ("/0", "/")]),
+        (format!("checkpoints/s/p1/{zeros}-node.ckpt"), vec![("p1", "p+1"), ("p1", "p01"), ("/0", "/+")]),
+    ] {
+        assert!(Object::parse(&path).is_some(), "{path}");
+        for (part, other) in respelled {
+            let other = path.replacen(part, other, 1);
+            assert!(other != path && Object::parse(&other).is_none(), "{other}");
+        }
+    }
+}
+
+#[test]
 fn an_object_lies_in_its_folder() {
     let manifest = Object::Manifest { stream: "flights".to_string(), version: Version(7) }.path();
     assert_eq!(manifest, "versions/flights/00000000000000000007.json");
@@ -82,4 +108,5 @@ fn an_object_lies_in_its_folder() {
     let view =
         Object::View { view: "v".to_string(), version: Version(3), date: 0, run: "r".to_string() }.path();
     assert_eq!(view, "views/v/version=3/date=1970-01-01/r.parquet");
+    assert!(view.starts_with(layout::VIEWS) && layout::intents("flights").starts_with(layout::INTENTS));
 }

@@ -19,8 +19,10 @@ use crate::manifest::Version;
 use crate::offsets::{Offset, OffsetRange, Partition};
 
 pub const CATALOG: &str = "catalog.sql";
-/// The folder of all streams' manifests.
+/// The folders of all streams' manifests and intents, and of all views.
 pub const VERSIONS: &str = "versions/";
+pub const INTENTS: &str = "intents/";
+pub const VIEWS: &str = "views/";
 
 /// A stored object that this layout knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +46,7 @@ impl Object {
                 format!("{}{}", dead_letters(stream), ranged(*partition, *range, run))
             }
             Object::View { view, version, date, run } => {
-                format!("views/{view}/version={version}/{}/{run}.parquet", date_folder(*date))
+                format!("{VIEWS}{view}/version={version}/{}/{run}.parquet", date_folder(*date))
             }
             Object::Manifest { stream, version } => format!("{}{:020}.json", versions(stream), version.0),
             Object::Intent { stream, version, run } => {
@@ -57,8 +59,13 @@ impl Object {
         }
     }
 
-    /// The object at a path, or `None` for a path that no object has.
+    /// The object at a path, or `None` for a path that no object has. Other spellings of an object's numbers and
+    /// dates are other paths.
     pub fn parse(path: &str) -> Option<Object> {
+        Object::read(path).filter(|object| object.path() == path)
+    }
+
+    fn read(path: &str) -> Option<Object> {
         let parts: Vec<&str> = path.split('/').collect();
         match parts.as_slice() {
             ["catalog.sql"] => Some(Object::Catalog),
@@ -79,13 +86,13 @@ impl Object {
             }),
             ["versions", stream, file] => Some(Object::Manifest {
                 stream: stream.to_string(),
-                version: Version(padded(file.strip_suffix(".json")?)?),
+                version: Version(file.strip_suffix(".json")?.parse().ok()?),
             }),
             ["intents", stream, file] => {
                 let (version, run) = file.strip_suffix(".json")?.split_once('-')?;
                 Some(Object::Intent {
                     stream: stream.to_string(),
-                    version: Version(padded(version)?),
+                    version: Version(version.parse().ok()?),
                     run: run.to_string(),
                 })
             }
@@ -94,7 +101,7 @@ impl Object {
                 Some(Object::Checkpoint {
                     stream: stream.to_string(),
                     partition: Partition(partition.strip_prefix('p')?.parse().ok()?),
-                    offset: Offset(i64::try_from(padded(offset)?).ok()?),
+                    offset: Offset(offset.parse().ok()?),
                     node: node.to_string(),
                 })
             }
@@ -112,16 +119,12 @@ pub fn dead_letters(stream: &str) -> String {
     format!("dead_letters/{stream}/")
 }
 
-pub fn views(view: &str) -> String {
-    format!("views/{view}/")
-}
-
 pub fn versions(stream: &str) -> String {
-    format!("versions/{stream}/")
+    format!("{VERSIONS}{stream}/")
 }
 
 pub fn intents(stream: &str) -> String {
-    format!("intents/{stream}/")
+    format!("{INTENTS}{stream}/")
 }
 
 pub fn checkpoints(stream: &str, partition: Partition) -> String {
@@ -146,8 +149,7 @@ fn date_folder(date: i32) -> String {
 fn parse_date(folder: &str) -> Option<i32> {
     let text = folder.strip_prefix("date=")?;
     let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
-    let days = i32::try_from((date - NaiveDate::default()).num_days()).ok()?;
-    (date_text(days) == text).then_some(days)
+    i32::try_from((date - NaiveDate::default()).num_days()).ok()
 }
 
 fn ranged(partition: Partition, range: OffsetRange, run: &str) -> String {
@@ -157,11 +159,7 @@ fn ranged(partition: Partition, range: OffsetRange, run: &str) -> String {
 fn parse_ranged(file: &str) -> Option<(Partition, OffsetRange, String)> {
     let mut parts = file.strip_suffix(".parquet")?.strip_prefix('p')?.splitn(4, '-');
     let partition = Partition(parts.next()?.parse().ok()?);
-    let from = Offset(i64::try_from(padded(parts.next()?)?).ok()?);
-    let until = Offset(i64::try_from(padded(parts.next()?)?).ok()?);
+    let from = Offset(parts.next()?.parse().ok()?);
+    let until = Offset(parts.next()?.parse().ok()?);
     Some((partition, OffsetRange { from, until }, parts.next()?.to_string()))
-}
-
-fn padded(digits: &str) -> Option<u64> {
-    (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
 }

@@ -7,6 +7,7 @@ pub mod columns;
 pub mod decode;
 mod dictionary;
 mod evaluate;
+pub mod events;
 pub mod exact;
 pub mod expr;
 pub mod invariants;

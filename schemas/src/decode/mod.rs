@@ -24,9 +24,8 @@ mod scan;
 mod text;
 mod time;
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, SecondsFormat};
+use hashbrown::HashMap;
 use polars::prelude::{BinaryChunkedBuilder, Column, DataFrame, IntoColumn, IntoSeries, NamedFrom, Series};
 
 use crate::log::Records;
@@ -34,7 +33,7 @@ use crate::stream::{OFFSET_COLUMN, PARTITION_COLUMN, Stream, TIMESTAMP_COLUMN};
 use crate::types::DataType;
 use columns::Builder;
 use field::{Cell, Fault, FieldReader, malformed};
-use scan::Scanner;
+use scan::{Kind, Scanner, Token};
 
 /// What became of a run of records.
 #[derive(Debug)]
@@ -104,9 +103,9 @@ impl Decoder {
     /// wanted, so that every layer agrees on which records are dead letters.
     pub fn new(stream: &Stream, wanted: &[&str]) -> Self {
         let fields: Vec<FieldReader> = (stream.fields.iter().enumerate())
-            .map(|(index, field)| FieldReader {
-                field: field.clone(),
-                wanted: index == stream.event_time || wanted.contains(&field.name.as_str()),
+            .map(|(index, field)| {
+                let wanted = index == stream.event_time || wanted.contains(&field.name.as_str());
+                FieldReader::new(field.clone(), wanted)
             })
             .collect();
         Decoder {
@@ -185,21 +184,17 @@ impl Decoder {
         scanner.enter().map_err(not_json)?;
         let mut first = true;
         let mut previous = fields.len();
-        while let Some((key, value)) = scanner.entry(first).map_err(not_json)? {
+        while scanner.advance(first).map_err(not_json)? {
             first = false;
-            let name = &payload[key.start..key.end];
             let guess = followers[previous];
-            let field = if fields[guess].field.name == name && key.kind == scan::Kind::Plain {
-                guess
+            let found = if fields[guess].comes(&mut scanner) {
+                Some(guess)
             } else {
-                let found = match key.kind {
-                    scan::Kind::Escaped => by_escaped_name(by_name, name),
-                    _ => by_name.get(name).copied(),
-                };
-                let Some(field) = found else { continue };
-                followers[previous] = field;
-                field
+                field_of(by_name, payload, scanner.key().map_err(not_json)?)
             };
+            let value = scanner.value().map_err(not_json)?;
+            let Some(field) = found else { continue };
+            followers[previous] = field;
             previous = field;
             match fields[field].read(payload, value, unescaped) {
                 Ok(cell) => cells[field] = cell,
@@ -246,6 +241,12 @@ impl Decoder {
             ),
         }
     }
+}
+
+/// The field of a key, if there is one.
+fn field_of(by_name: &HashMap<String, usize>, payload: &str, key: Token) -> Option<usize> {
+    let name = &payload[key.start..key.end];
+    if key.kind == Kind::Escaped { by_escaped_name(by_name, name) } else { by_name.get(name).copied() }
 }
 
 /// The field of a key that is written with escapes.

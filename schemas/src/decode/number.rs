@@ -55,8 +55,52 @@ pub(super) enum Excess {
     Floor,
 }
 
+static POWERS_OF_TEN: [i128; 39] = {
+    let mut powers = [1; 39];
+    let mut exponent = 1;
+    while exponent < powers.len() {
+        powers[exponent] = powers[exponent - 1] * 10;
+        exponent += 1;
+    }
+    powers
+};
+
 /// A decimal as its unscaled integer with `scale` places and at most `precision` digits.
+#[inline]
 pub(super) fn decimal(text: &[u8], precision: u8, scale: u8, excess: Excess) -> Result<i128, Misfit> {
+    match short_decimal(text, precision, scale) {
+        Some(unscaled) => Ok(unscaled),
+        None => any_decimal(text, precision, scale, excess),
+    }
+}
+
+/// A decimal as nearly all are written: a few digits, no exponent, no more places than `scale`. `None` for any other,
+/// and for what is no decimal.
+#[inline]
+fn short_decimal(text: &[u8], precision: u8, scale: u8) -> Option<i128> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    // Eighteen digits cannot overflow.
+    if digits.len() > 18 || matches!(digits, [] | [b'.', ..] | [.., b'.'] | [b'0', b'0'..=b'9', ..]) {
+        return None;
+    }
+    let (mut value, mut point) = (0i64, None);
+    for (at, byte) in digits.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => value = value * 10 + i64::from(byte - b'0'),
+            b'.' if point.is_none() => point = Some(at),
+            _ => return None,
+        }
+    }
+    let places = point.map_or(0, |at| digits.len() - at - 1);
+    let missing = usize::from(scale).checked_sub(places)?;
+    let unscaled = i128::from(value).checked_mul(POWERS_OF_TEN[missing])?;
+    (unscaled < POWERS_OF_TEN[usize::from(precision)]).then_some(if negative { -unscaled } else { unscaled })
+}
+
+fn any_decimal(text: &[u8], precision: u8, scale: u8, excess: Excess) -> Result<i128, Misfit> {
     let Parts { negative, digits, point, exponent } = parts(text)?;
     // The value is 0.d1d2d3… × 10^magnitude.
     let magnitude = (point as i64).saturating_add(exponent);

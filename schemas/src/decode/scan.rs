@@ -51,21 +51,30 @@ impl<'a> Scanner<'a> {
         self.expect(b'{', "a JSON object")
     }
 
-    /// The next key of the object and its value, or `None` behind its end. `first` tells whether a comma must come before.
+    /// Moves to the next key of the object; false behind its end. `first` tells whether a comma must come before.
     #[inline]
-    pub fn entry(&mut self, first: bool) -> Result<Option<(Token, Token)>, Malformed> {
+    pub fn advance(&mut self, first: bool) -> Result<bool, Malformed> {
         match self.peek() {
             Some(b'}') => {
                 self.at += 1;
-                return Ok(None);
+                return Ok(false);
             }
             Some(b',') if !first => self.at += 1,
             _ if first => {}
             _ => return self.malformed("',' or '}'"),
         }
-        let key = self.key()?;
-        let value = self.value()?;
-        Ok(Some((key, value)))
+        Ok(true)
+    }
+
+    /// Passes the key at the position if it is written as `key`, with its quotes and colon.
+    #[inline]
+    pub fn passes(&mut self, key: &[u8]) -> bool {
+        self.peek();
+        let passes = self.bytes[self.at..].starts_with(key);
+        if passes {
+            self.at += key.len();
+        }
+        passes
     }
 
     /// Checks that nothing but white space is left.
@@ -102,8 +111,9 @@ impl<'a> Scanner<'a> {
         Err(Malformed { at: self.at, expected })
     }
 
+    /// The key at the position; passes its colon.
     #[inline]
-    fn key(&mut self) -> Result<Token, Malformed> {
+    pub fn key(&mut self) -> Result<Token, Malformed> {
         self.expect(b'"', "a key in quotes")?;
         let key = self.string()?;
         self.expect(b':', "':'")?;
@@ -111,7 +121,7 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-    fn value(&mut self) -> Result<Token, Malformed> {
+    pub fn value(&mut self) -> Result<Token, Malformed> {
         match self.peek() {
             Some(byte @ (b'{' | b'[')) => {
                 let start = self.at;

@@ -107,19 +107,20 @@ fn fraction(text: &[u8]) -> Result<(i64, &[u8]), Misfit> {
     Ok((micros, rest))
 }
 
-/// `Z`, `+HH:MM`, `-HH:MM` or nothing, in seconds east of UTC.
+/// `Z`, `+HH:MM`, `+HHMM`, `+HH` (databases print it so), the same with `-`, or nothing; in seconds east of UTC.
 #[inline]
 fn offset(text: &[u8]) -> Result<i64, Misfit> {
-    match *text {
-        [] | [b'Z' | b'z'] => Ok(0),
-        [sign @ (b'+' | b'-'), h0, h1, b':', m0, m1] => {
-            let (hours, minutes) = (two(h0, h1)?, two(m0, m1)?);
-            if hours > 23 || minutes > 59 {
-                return Err(Misfit::OutOfRange);
-            }
-            let seconds = i64::from(hours * 3600 + minutes * 60);
-            Ok(if sign == b'-' { -seconds } else { seconds })
+    let (sign, hours, minutes) = match *text {
+        [] | [b'Z' | b'z'] => return Ok(0),
+        [sign @ (b'+' | b'-'), h0, h1, b':', m0, m1] | [sign @ (b'+' | b'-'), h0, h1, m0, m1] => {
+            (sign, two(h0, h1)?, two(m0, m1)?)
         }
-        _ => Err(Misfit::WrongType),
+        [sign @ (b'+' | b'-'), h0, h1] => (sign, two(h0, h1)?, 0),
+        _ => return Err(Misfit::WrongType),
+    };
+    if hours > 23 || minutes > 59 {
+        return Err(Misfit::OutOfRange);
     }
+    let seconds = i64::from(hours * 3600 + minutes * 60);
+    Ok(if sign == b'-' { -seconds } else { seconds })
 }

@@ -61,17 +61,11 @@ impl Arithmetic {
     }
 
     fn integers(self, left: i64, right: i64) -> Option<i64> {
-        match self {
-            Arithmetic::Add => left.checked_add(right),
-            Arithmetic::Subtract => left.checked_sub(right),
-            Arithmetic::Multiply => left.checked_mul(right),
-            Arithmetic::Divide | Arithmetic::IntegerDivide => left.checked_div(right),
-            Arithmetic::Remainder => left.checked_rem(right),
-        }
+        i64::try_from(self.wholes(i128::from(left), i128::from(right))?).ok()
     }
 
-    /// Over unscaled values: of one scale, except for products.
-    fn decimals(self, left: i128, right: i128) -> Option<i128> {
+    /// Over integers, and over decimals' unscaled values: of one scale, except for products.
+    fn wholes(self, left: i128, right: i128) -> Option<i128> {
         match self {
             Arithmetic::Add => left.checked_add(right),
             Arithmetic::Subtract => left.checked_sub(right),
@@ -218,7 +212,7 @@ fn of_decimals(operator: Arithmetic, left: &Typed, right: &Typed, span: Span) ->
     let limit = power_of_ten(38);
     let expr =
         binary::<i128, i128, i128>((left.expr.clone(), right.expr.clone()), &result, move |left, right| {
-            operator.decimals(left, right).filter(|value| value.abs() < limit)
+            operator.wholes(left, right).filter(|value| value.abs() < limit)
         });
     let sql = checked(&format!("{} {} {}", left.sql, operator.sign(), right.sql), &result);
     Ok(Typed::computed(&[&left, &right], result, expr, sql, span))

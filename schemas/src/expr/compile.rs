@@ -13,36 +13,35 @@ use crate::stream::Stream;
 use crate::types::DataType;
 use crate::value::Value;
 
-/// Aggregates by every name they go by.
-const AGGREGATES: [&str; 24] = [
+/// Aggregates that a view may hold.
+pub(crate) const AGGREGATES: [&str; 16] = [
     "count",
     "sum",
     "avg",
-    "mean",
     "min",
     "max",
-    "stddev",
     "stddev_samp",
-    "variance",
+    "stddev",
     "var_samp",
+    "variance",
     "approx_count_distinct",
     "quantile_cont",
-    "quantile",
     "median",
     "percentile_cont",
     "approx_top_k",
     "first",
     "last",
-    "first_value",
-    "last_value",
-    "any_value",
-    "arg_min",
-    "arg_max",
-    "string_agg",
 ];
 
+/// Other names that some of them go by.
+pub(crate) const SYNONYMS: [&str; 3] = ["mean", "first_value", "last_value"];
+
+/// Names that are told from scalar functions only to say that they are not supported.
+const UNSUPPORTED: [&str; 5] = ["quantile", "any_value", "arg_min", "arg_max", "string_agg"];
+
 pub(crate) fn is_aggregate(name: &str) -> bool {
-    AGGREGATES.contains(&name.to_lowercase().as_str())
+    let name = name.to_lowercase();
+    AGGREGATES.iter().chain(&SYNONYMS).chain(&UNSUPPORTED).any(|known| *known == name)
 }
 
 /// The names an expression may use.
@@ -271,10 +270,10 @@ impl<'a> Compiler<'a> {
     }
 
     fn binary(&mut self, left: &Expr, operator: &BinaryOperator, right: &Expr, span: Span) -> Option<Typed> {
-        if let Expr::Interval(interval) = right {
+        if let Some(interval) = interval_of(right) {
             return self.moved(left, operator, interval, span);
         }
-        if let (Expr::Interval(interval), BinaryOperator::Plus) = (left, operator) {
+        if let (Some(interval), BinaryOperator::Plus) = (interval_of(left), operator) {
             return self.moved(right, operator, interval, span);
         }
         let (left, right) = self.pair(left, right)?;
@@ -418,15 +417,18 @@ impl<'a> Compiler<'a> {
                 format!("{name} is not supported; functions of time would change with every run"),
             );
         };
+        let is_known = functions::is_known(&name.to_lowercase());
         let mut arguments = Vec::new();
         for argument in &list.args {
             arguments.push(match argument {
                 ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => self.typed(expr),
+                // What an unknown function wants is not known either.
+                _ if !is_known => None,
                 other => self.fault(name_span, format!("{name}() wants plain arguments, found {other}")),
             });
         }
         let arguments: Option<Vec<Typed>> = arguments.into_iter().collect();
-        if !functions::is_known(&name.to_lowercase()) {
+        if !is_known {
             self.faults.push(functions::unknown(&name, name_span));
             return None;
         }
@@ -452,6 +454,15 @@ impl<'a> Compiler<'a> {
 /// sqlparser leaves some expressions without a place; their nearest known part stands in.
 pub(crate) fn span_of(expr: &Expr) -> Span {
     expr.span()
+}
+
+/// The interval that an operand is, in parentheses or not.
+fn interval_of(expr: &Expr) -> Option<&ast::Interval> {
+    match expr {
+        Expr::Interval(interval) => Some(interval),
+        Expr::Nested(inner) => interval_of(inner),
+        _ => None,
+    }
 }
 
 fn text_of(expr: &Expr) -> Option<String> {

@@ -105,7 +105,7 @@ pub(super) fn in_list(argument: &Typed, list: &[Typed], negated: bool, span: Spa
         Some(expr) if !has_null && list.len() >= LOOKED_UP_FROM => expr,
         _ => {
             let equal = items.iter().map(|item| sought.expr.clone().eq(item.expr.clone()));
-            equal.reduce(|any, one| any.or(one)).unwrap_or_else(|| polars::prelude::lit(false))
+            reduced(equal, Expr::or).unwrap_or_else(|| polars::prelude::lit(false))
         }
     };
     let expr = if negated { is_in.not() } else { is_in };
@@ -207,8 +207,24 @@ pub(super) fn extreme(arguments: &[Typed], greatest: bool, span: Span) -> Result
         let better = if greatest { next.clone().gt(best.clone()) } else { next.clone().lt(best.clone()) };
         when(best.clone().is_null().or(better)).then(next).otherwise(best)
     };
-    let expr = exprs.reduce(choose).ok_or_else(|| Fault::new(span, "greatest() wants arguments"))?;
+    let expr = reduced(exprs, choose).ok_or_else(|| Fault::new(span, "greatest() wants arguments"))?;
     let sqls: Vec<&str> = arguments.iter().map(|argument| argument.sql.as_str()).collect();
     let sql = format!("{}({})", if greatest { "greatest" } else { "least" }, sqls.join(", "));
     Ok(Typed::computed(&arguments.iter().collect::<Vec<_>>(), common, expr, sql, span))
+}
+
+/// Combines neighbours until one expression is left: a list of any length nests as deep as its logarithm.
+fn reduced(exprs: impl Iterator<Item = Expr>, combine: impl Fn(Expr, Expr) -> Expr) -> Option<Expr> {
+    let mut exprs: Vec<Expr> = exprs.collect();
+    while exprs.len() > 1 {
+        let mut rest = exprs.into_iter();
+        let pairs = std::iter::from_fn(|| rest.next().map(|left| (left, rest.next())));
+        exprs = pairs
+            .map(|(left, right)| match right {
+                Some(right) => combine(left, right),
+                None => left,
+            })
+            .collect();
+    }
+    exprs.pop()
 }

@@ -34,20 +34,22 @@ impl Interval {
     pub fn parse(text: &str) -> Result<Interval, String> {
         let mut words = text.split_whitespace();
         let mut total = Interval::default();
-        let expected = || format!("found interval '{text}', expected a number and a unit such as '1 hour'");
+        let expected = || {
+            format!("found interval '{text}', expected whole numbers with units such as '1 hour 30 minutes'")
+        };
         while let Some(count) = words.next() {
             let (count, unit) = match count.find(|character: char| character.is_alphabetic()) {
                 Some(at) => (&count[..at], &count[at..]),
                 None => (count, words.next().ok_or_else(expected)?),
             };
             let count: i64 = count.parse().map_err(|_| expected())?;
-            total = total.plus(count, unit).ok_or_else(|| unknown_unit(unit))?;
+            let of = unit_named(unit).ok_or_else(|| unknown_unit(unit))?;
+            total = total.plus(count, of).ok_or_else(|| format!("interval '{text}' is too long"))?;
         }
         if text.trim().is_empty() { Err(expected()) } else { Ok(total) }
     }
 
-    fn plus(self, count: i64, unit: &str) -> Option<Interval> {
-        let of = unit_named(unit)?;
+    fn plus(self, count: i64, of: Interval) -> Option<Interval> {
         let add = |total: i32, each: i32| {
             total.checked_add(i32::try_from(count.checked_mul(i64::from(each))?).ok()?)
         };

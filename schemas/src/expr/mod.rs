@@ -29,7 +29,7 @@ use sqlparser::tokenizer::Span;
 use crate::types::DataType;
 
 pub(crate) use calendar::{UNITS, Unit};
-pub(crate) use compile::{Compiler, Scope, is_aggregate, names, sql_data_type};
+pub(crate) use compile::{AGGREGATES, Compiler, SYNONYMS, Scope, is_aggregate, names, sql_data_type};
 pub(crate) use interval::Interval;
 
 /// A compiled scalar expression over a stream's fields.

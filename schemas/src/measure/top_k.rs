@@ -2,10 +2,10 @@
 //!
 //! Up to [`EXACT_ITEMS`] different values every count is exact and equal states give equal bytes. Beyond, the
 //! sketch subtracts the median of its counters and drops those that fall to zero: an item's estimate
-//! then errs by at most [`BOUND`] of all occurrences. The map is no larger than the sample from which the
-//! median is taken, so purging depends on what is held, never on how it lies in memory (invariant
-//! `REPLAY`). Items are text as it is, numbers and decimals as written in SQL, booleans as `true` and
-//! `false`, dates as days and timestamps as microseconds since 1970-01-01.
+//! then errs by at most [`BOUND`] of all occurrences. The median is taken of all counters but the last in memory, so
+//! before it may be taken a sketch is laid out anew from its normal form: purging depends on what is held, never on
+//! the order in which it came (invariant `REPLAY`). Items are text as it is, numbers and decimals as written in SQL,
+//! booleans as `true` and `false`, dates as days and timestamps as microseconds since 1970-01-01.
 
 use std::any::Any;
 use std::fmt::Write;
@@ -45,7 +45,17 @@ impl TopKStates {
     }
 
     fn add(&mut self, row: u32, item: &str) {
-        self.sketches[row as usize].get_or_insert_with(|| Box::new(sketch())).update_ref(item);
+        let held = self.sketches[row as usize].get_or_insert_with(|| Box::new(sketch()));
+        let purges = held.num_active_items() == EXACT_ITEMS && held.lower_bound(item) == 0;
+        if purges {
+            **held = laid_out(held);
+        }
+        held.update_ref(item);
+    }
+
+    /// The occurrences that were counted, of all values together.
+    pub fn occurrences(&self, row: u32) -> u64 {
+        self.sketches[row as usize].as_ref().map_or(0, |sketch| sketch.total_weight())
     }
 
     /// The estimated occurrences of a value; 0 when it is not among those held.
@@ -147,16 +157,19 @@ fn sketch() -> Sketch {
     Sketch::new(MAP_SIZE).expect("1024 is a power of two within the sketch's limits")
 }
 
-/// Merges; where a purge may come, items are taken in the order of their normal form, so that the outcome does
-/// not depend on how `theirs` lies in memory.
+/// Merges; where a purge may come, both are laid out anew first.
 fn merge(held: &mut Sketch, theirs: &Sketch) {
     if held.num_active_items() + theirs.num_active_items() <= EXACT_ITEMS {
         held.merge(theirs);
     } else {
-        let ordered =
-            Sketch::deserialize(&normal_form(theirs)).expect("what was just serialized can be read");
-        held.merge(&ordered);
+        *held = laid_out(held);
+        held.merge(&laid_out(theirs));
     }
+}
+
+/// The same sketch, in memory as it is when read from its normal form.
+fn laid_out(sketch: &Sketch) -> Sketch {
+    Sketch::deserialize(&normal_form(sketch)).expect("what was just serialized can be read")
 }
 
 /// The sketch's bytes with its items in order. The layout is DataSketches' serial version 1: behind 32 bytes of

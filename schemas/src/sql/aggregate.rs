@@ -6,33 +6,12 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::Span;
 
-use crate::expr::{Compiler, Fault, Scalar};
+use crate::expr::{AGGREGATES, Compiler, Fault, SYNONYMS, Scalar};
 use crate::types::DataType;
 use crate::view::{Aggregate, Measure};
 
 /// `approx_top_k` keeps this many values at most: its sketch is sized for them.
 const MOST_FREQUENT: usize = 100;
-const SUPPORTED: [&str; 19] = [
-    "count",
-    "sum",
-    "avg",
-    "min",
-    "max",
-    "stddev_samp",
-    "stddev",
-    "var_samp",
-    "variance",
-    "approx_count_distinct",
-    "quantile_cont",
-    "median",
-    "percentile_cont",
-    "approx_top_k",
-    "first",
-    "last",
-    "first_value",
-    "last_value",
-    "mean",
-];
 
 /// The measure that a call defines; its mistakes are among the compiler's faults.
 pub(super) fn measure(name: &str, function: &Function, compiler: &mut Compiler<'_>) -> Option<Measure> {
@@ -85,16 +64,10 @@ struct Call<'a> {
 impl<'a> Call<'a> {
     fn of(function: &'a Function, name: &'a str, span: Span) -> Result<Call<'a>, Fault> {
         let fault = |message: String| Err(Fault::new(span, message));
-        if !SUPPORTED.contains(&name) {
-            return Err(Fault::unknown(
-                span,
-                format!(
-                    "aggregate {name}() is not supported, expected one of {}",
-                    SUPPORTED[..17].join(", ")
-                ),
-                name,
-                SUPPORTED,
-            ));
+        if !AGGREGATES.contains(&name) && !SYNONYMS.contains(&name) {
+            let expected = AGGREGATES.join(", ");
+            let message = format!("aggregate {name}() is not supported, expected one of {expected}");
+            return Err(Fault::unknown(span, message, name, AGGREGATES));
         }
         if function.over.is_some() {
             return fault(format!("{name}() OVER is not supported: a view aggregates groups"));

@@ -4,6 +4,7 @@
 //! for their selected items). A mistake ends the statement it is in, never the reading: all of them are reported.
 
 mod aggregate;
+mod depth;
 mod hash;
 mod names;
 mod options;

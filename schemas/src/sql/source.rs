@@ -5,8 +5,12 @@ use sqlparser::dialect::DuckDbDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
-use super::Report;
+use super::{Report, depth, placed};
+use crate::expr::Fault;
 use crate::project::SourceFile;
+
+/// How deep parentheses and calls may nest: sqlparser recurses that far.
+const MOST_NESTED: usize = 50;
 
 pub(super) struct Written {
     pub statement: Statement,
@@ -35,24 +39,29 @@ pub(super) fn statements(file: &SourceFile, report: &mut Report<'_>) -> Vec<Writ
                 let text = slice(&file.text, Span::new(start, end));
                 written.push(Written { statement, text, start });
             }
-            Err(error) => {
+            Err(fault) => {
                 report.unread.extend(named(tokens));
-                let (message, place) = explained(&error);
-                report.at(place.unwrap_or(end), message);
+                report.fault(Fault { span: placed(fault.span, end), ..fault });
             }
         }
     }
     written
 }
 
-fn statement(tokens: Vec<TokenWithSpan>) -> Result<Statement, ParserError> {
+/// The statement, or what is wrong with it, without a place where sqlparser knows none.
+fn statement(tokens: Vec<TokenWithSpan>) -> Result<Statement, Fault> {
     let dialect = DuckDbDialect {};
-    let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
-    let statement = parser.parse_statement()?;
-    match parser.peek_token() {
+    let parser = Parser::new(&dialect).with_recursion_limit(MOST_NESTED);
+    let mut parser = parser.with_tokens_with_locations(tokens);
+    let parsed = parser.parse_statement();
+    let place = parser.get_current_token().span;
+    let ended = |statement| match parser.peek_token() {
         TokenWithSpan { token: Token::EOF, .. } => Ok(statement),
         found => parser.expected("end of statement", found),
-    }
+    };
+    let mut statement = parsed.and_then(ended).map_err(|error| explained(&error, place))?;
+    depth::limited(&mut statement)?;
+    Ok(statement)
 }
 
 /// The name after TABLE or VIEW in a statement that could not be parsed.
@@ -64,11 +73,17 @@ fn named(tokens: &[TokenWithSpan]) -> Option<String> {
     words.skip_while(|word| !word.eq_ignore_ascii_case("table")).nth(1)
 }
 
-/// `Expected: FROM, found: WHERE at Line: 3, Column: 1` as a sentence and a place.
-fn explained(error: &ParserError) -> (String, Option<Location>) {
+/// `Expected: FROM, found: WHERE at Line: 3, Column: 1` as a sentence and a place; `reached` is how far the parser came.
+fn explained(error: &ParserError, reached: Span) -> Fault {
     let text = match error {
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.as_str(),
-        ParserError::RecursionLimitExceeded => "the statement is nested too deeply",
+        ParserError::RecursionLimitExceeded => {
+            let message = format!(
+                "found parentheses or calls nested too deeply, expected at most {MOST_NESTED} levels with the \
+                 statement's own: leave out parentheses that change nothing, or write the expression flatter"
+            );
+            return Fault::new(reached, message);
+        }
     };
     let (text, place) = match text.rsplit_once(" at Line: ") {
         Some((text, numbers)) => (text, place(numbers)),
@@ -79,7 +94,7 @@ fn explained(error: &ParserError) -> (String, Option<Location>) {
         Some((expected, found)) => format!("found {found}, expected {expected}"),
         None => lower_first(text),
     };
-    (message, place)
+    Fault::new(place.map_or(Span::empty(), |place| Span::new(place, place)), message)
 }
 
 fn place(numbers: &str) -> Option<Location> {

@@ -359,7 +359,20 @@ fn keys(select: &Select, items: &[Item], compiler: &mut Compiler<'_>, report: &m
             Ok(index) if matches!(items[index].kind, Kind::Measure(_)) => {
                 report.at(span.start, format!("{expr} is an aggregate, which cannot be grouped by"));
             }
-            Ok(index) => grouped[index] = true,
+            Ok(index) => {
+                grouped[index] = true;
+                let stream = compiler.scope.stream;
+                if is_ambiguous(expr, &items[index], stream) {
+                    let (stream, position) = (&stream.name, index + 1);
+                    report.at(
+                        span.start,
+                        format!(
+                            "{expr} is ambiguous: a column of stream {stream}, and the name of another selected item; \
+                             name the item otherwise, or write {position} to group by it"
+                        ),
+                    );
+                }
+            }
             Err(Some(message)) => {
                 report.at(span.start, message);
                 // What it would have grouped is unknown.
@@ -408,6 +421,23 @@ fn key(expr: &Expr, items: &[Item], compiler: &mut Compiler<'_>) -> Result<usize
     let same =
         |item: &Item| matches!(&item.kind, Kind::Dimension(Some(selected)) if selected.sql == scalar.sql);
     items.iter().position(same).ok_or_else(missing)
+}
+
+/// True where a key names an item as a field is named that the item is not: other databases take the field, so
+/// whoever reads the view may expect either.
+fn is_ambiguous(key: &Expr, item: &Item, stream: &Stream) -> bool {
+    let name = match key {
+        Expr::Nested(inner) => return is_ambiguous(inner, item, stream),
+        Expr::Identifier(name) => name,
+        _ => return false,
+    };
+    let alike = || stream.fields.iter().find(|field| crate::expr::names(name, &field.name));
+    let Some(field) = stream.field(&name.value).or_else(alike) else { return false };
+    match &item.kind {
+        Kind::Dimension(Some(scalar)) => scalar.sql != crate::expr::quoted(&field.name),
+        Kind::Window(Some(_)) => true,
+        _ => false,
+    }
 }
 
 fn same(written: &Ident, alias: &Ident) -> bool {

@@ -8,6 +8,9 @@ use crate::window::{Length, Window};
 
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
+/// A window's bounds lie near its events' times, so that they are dates that every reader of the files knows.
+const LONGEST_MONTHS: i32 = 1_200;
+const LONGEST_MICROS: i64 = 36_525 * DAY;
 const LATER: [&str; 4] = ["hop", "session", "cumulate", "slide"];
 
 /// The window that `expr` is, or `None` for anything else.
@@ -102,7 +105,10 @@ fn interval(expr: &Expr) -> Result<(Interval, Span), Fault> {
 
 fn length_of(interval: Interval) -> Result<Length, String> {
     let micros = i64::from(interval.days).checked_mul(DAY).and_then(|days| days.checked_add(interval.micros));
+    let too_long = || Err("a window is at most 100 years long".to_string());
     match (interval.months, micros) {
+        (months, Some(0)) if months > LONGEST_MONTHS => too_long(),
+        (0, Some(micros)) if micros > LONGEST_MICROS => too_long(),
         (months, Some(0)) if months > 0 => Ok(Length::Months(months)),
         (0, Some(micros)) if micros >= SECOND && micros % SECOND == 0 => Ok(Length::Micros(micros)),
         (months, Some(micros)) if months != 0 && micros != 0 => {

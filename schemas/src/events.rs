@@ -1,0 +1,34 @@
+//! Event files of the master dataset as one plan, whichever definition of their stream they were landed under.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use polars::io::HiveOptions;
+use polars::prelude::*;
+use polars_buffer::Buffer;
+
+use crate::stream::{OFFSET_COLUMN, PARTITION_COLUMN, Stream, TIMESTAMP_COLUMN};
+use crate::types::DataType;
+
+/// A plan over verified bytes, with the stream's fields and the columns that every event carries. Fields that were
+/// declared after a file was written are NULL in it, those that are declared no more are passed over.
+pub fn scan(stream: &Stream, files: &[Bytes]) -> PolarsResult<LazyFrame> {
+    let buffers: Vec<Buffer<u8>> = files.iter().map(|file| Buffer::from_owner(file.clone())).collect();
+    let fields = stream.fields.iter().map(|field| (field.name.as_str(), field.data_type.polars()));
+    let position = [
+        (PARTITION_COLUMN, DataType::Integer.polars()),
+        (OFFSET_COLUMN, DataType::BigInt.polars()),
+        (TIMESTAMP_COLUMN, DataType::Timestamp.polars()),
+    ];
+    let columns = fields.chain(position).map(|(name, data_type)| (PlSmallStr::from(name), data_type));
+    let schema: Schema = columns.collect();
+    let options = ParquetOptions { schema: Some(Arc::new(schema)), ..Default::default() };
+    let args = UnifiedScanArgs {
+        missing_columns_policy: MissingColumnsPolicy::Insert,
+        extra_columns_policy: ExtraColumnsPolicy::Ignore,
+        // Bytes have no folders to take columns from.
+        hive_options: HiveOptions::new_disabled(),
+        ..Default::default()
+    };
+    Ok(DslBuilder::scan_parquet(ScanSources::Buffers(buffers.into()), options, args)?.build().into())
+}
