@@ -265,3 +265,26 @@ async fn a_checkpoint_that_holds_nothing_wanted_any_more_does_not_hold_up_the_ne
     assert_eq!(read.delivered(), 40, "live begins at the newest watershed");
     assert_eq!(read.replayed(), 40, "only the version before lacks something");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_is_not_gone_on_with_when_the_log_ends_below_a_version() {
+    let mut world = World::new();
+    world.produce(40);
+    let (speed, _) = world.start(Speed::settings("node"));
+    check_all(&speed, &world).await;
+    speed.node.shutdown().await;
+
+    // A run reads on to 60, and the topic is created anew: offset 20 of it is not what comes next at 20.
+    let watershed = live::offsets(&[(0, 60), (1, 60)]);
+    let manifest = live::manifest(1, &watershed, &speed.views);
+    let published = world.store.publish(&manifest).await.expect("the store answers");
+    assert_eq!(published, Publication::Published);
+    world.memory.recreate(live::TOPIC);
+    world.produce(60);
+    let (speed, read) = world.start(Speed::settings("node"));
+    let status = speed.until_status("it is told", |status| status.trouble.is_some()).await;
+    let trouble = status.trouble.expect("just seen");
+    assert!(trouble.contains("created anew"), "{trouble}");
+    assert_eq!(read.delivered(), 0, "nothing of the new log is folded into the old one's epochs");
+    speed.node.shutdown().await;
+}

@@ -574,6 +574,10 @@ fn a_partition_without_a_checkpoint_begins_at_the_newest_watershed_that_the_log_
         Ok((15, vec![range(10, 15)])),
         "the gap stays a gap"
     );
+    // A run may be ahead of where this node sees the log's end; a version cannot be.
+    assert_eq!(at_open(&known(20, Some(30)), range(3, 20)), Ok((20, vec![])), "a target beyond the end");
+    let recreated = at_open(&known(30, Some(15)), range(0, 20)).expect_err("the log ends below a version");
+    assert!(recreated.contains("created anew"), "{recreated}");
     for (newest, held) in [(10, range(12, 20)), (30, range(3, 20))] {
         let refused = at_open(&known(newest, None), held).expect_err("the log does not hold it");
         assert!(refused.starts_with("gap at partition 0"), "{refused}");

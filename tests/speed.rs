@@ -1,13 +1,22 @@
 //! A speed node over a log in memory: every reply is the fold of exactly the range that it names,
 //! whatever happens around it.
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ::support::live::{self, DAILY, HOURLY, Speed};
 use ::support::log::MemoryLog;
 use ::support::watched_log::{Call, WatchedLog};
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult,
+};
 use watershed_schemas::live::{LiveError, LiveSource, PartialsRequest};
 use watershed_schemas::log::Log;
 use watershed_schemas::offsets::{Offset, Offsets, Partition};
@@ -326,6 +335,157 @@ async fn a_log_that_fails_is_told_and_tried_again() {
     speed.check("rides_hourly", &reply, &memory);
     let status = speed.until_status("all is well", |status| status.trouble.is_none()).await;
     assert_eq!(status.records, 100);
+    speed.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_cannot_be_asked_for_again_keeps_its_folds_and_is_tried_again() {
+    let memory = MemoryLog::with_topic(live::TOPIC, 2);
+    rides(&memory, 0..100);
+    let watched = WatchedLog::of(&memory);
+    let log: Arc<dyn Log> = Arc::new(watched.clone());
+    let speed = Speed::start(&log, &live::memory_store(), &live::project(&[HOURLY]), "node");
+    speed.until_current("rides_hourly", &Offsets::new()).await;
+    watched.fail(&[Call::Start]);
+    watched.claim_gap(Partition(0));
+    let told = |trouble: &String| trouble.contains("Start fails");
+    speed.until_status("the failure is told", |status| status.trouble.as_ref().is_some_and(told)).await;
+    rides(&memory, 100..120);
+    let reply = speed.ask("rides_hourly", &Offsets::new()).await.expect("what is folded stays good");
+    assert_eq!(reply.live.get(Partition(0)), Offset(50));
+    speed.check("rides_hourly", &reply, &memory);
+    watched.fail(&[]);
+    let reply = speed.until_current("rides_hourly", &Offsets::new()).await;
+    speed.check("rides_hourly", &reply, &memory);
+    let status = speed.until_status("all is well", |status| status.trouble.is_none()).await;
+    assert_eq!(status.records, 120, "every ride was folded once");
+    speed.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_range_that_the_log_never_gives_is_told_and_holds_up_no_other() {
+    let memory = MemoryLog::with_topic(live::TOPIC, 2);
+    rides(&memory, 0..200);
+    let watched = WatchedLog::of(&memory);
+    let log: Arc<dyn Log> = Arc::new(watched.clone());
+    let speed = Speed::start(&log, &live::memory_store(), &live::project(&[HOURLY]), "node");
+    let newest = live::offsets(&[(0, 100), (1, 100)]);
+    publish(&speed, 1, &newest).await;
+    speed.until_current("rides_hourly", &newest).await;
+
+    // An older result is published again; the shorter of the two replays is the one that gets nothing.
+    watched.silence(Partition(1));
+    let older = live::offsets(&[(0, 40), (1, 90)]);
+    publish(&speed, 2, &older).await;
+    live::eventually("partition 0 is replayed, and partition 1 says what is wrong", || async {
+        let refused = speed.ask("rides_hourly", &older).await.expect_err("partition 1 lacks records");
+        refused.to_string().contains("the log gives nothing from offset 90 on").then_some(())
+    })
+    .await;
+    let trouble = speed.status().await.trouble.expect("it is told");
+    assert!(trouble.contains("replay of [90, 100)"), "{trouble}");
+    speed.node.shutdown().await;
+}
+
+/// A store in which something happens just before intents are listed.
+struct Meanwhile {
+    inner: Arc<dyn ObjectStore>,
+    act: Act,
+}
+
+/// What is to happen, once.
+type Act = Arc<Mutex<Option<BoxFuture<'static, ()>>>>;
+
+impl fmt::Debug for Meanwhile {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
+}
+
+impl fmt::Display for Meanwhile {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} in which things happen", self.inner)
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Meanwhile {
+    async fn put_opts(
+        &self,
+        at: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> object_store::Result<PutResult> {
+        self.inner.put_opts(at, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        at: &Path,
+        options: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(at, options).await
+    }
+
+    async fn get_opts(&self, at: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        self.inner.get_opts(at, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        let (inner, act, prefix) = (self.inner.clone(), self.act.clone(), prefix.cloned());
+        let listed = async move {
+            if prefix.as_ref().is_some_and(|prefix| prefix.as_ref().starts_with("intents")) {
+                let act = act.lock().expect("no test panics while it holds the act").take();
+                act.unwrap_or_else(|| async {}.boxed()).await;
+            }
+            inner.list(prefix.as_ref())
+        };
+        futures::stream::once(listed).flatten().boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> object_store::Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_announced_epoch_outlives_its_intent_when_that_goes_because_the_version_is_out() {
+    let memory = MemoryLog::with_topic(live::TOPIC, 2);
+    let watched = WatchedLog::of(&memory);
+    let log: Arc<dyn Log> = Arc::new(watched.clone());
+    let (store, act) = (live::memory_store(), Act::default());
+    let wrapped = store.clone().wrapped(|inner| Arc::new(Meanwhile { inner, act: act.clone() }));
+    let speed = Speed::start(&log, &wrapped, &live::project(&[HOURLY]), "node");
+    rides(&memory, 0..100);
+    speed.until_current("rides_hourly", &Offsets::new()).await;
+    let target = live::offsets(&[(0, 50), (1, 50)]);
+    let intent = live::intent(1, &target, FOREVER_MS);
+    store.put_intent(&intent).await.expect("the store takes it");
+    speed.until_current("rides_hourly", &target).await;
+    rides(&memory, 100..140);
+    speed.until_current("rides_hourly", &target).await;
+
+    let manifest = live::manifest(1, &target, &speed.views);
+    let publish_and_withdraw = async move {
+        let published = store.publish(&manifest).await.expect("the store answers");
+        assert_eq!(published, watershed_store::Publication::Published);
+        store.remove_intent(&intent).await.expect("the store takes it");
+    };
+    *act.lock().expect("no test panics while it holds the act") = Some(publish_and_withdraw.boxed());
+    let only_target = [target];
+    speed.until_status("only the version's epoch is wanted", |status| status.epochs == only_target).await;
+    assert_eq!(watched.replayed(), 0, "what was ready is not read again");
     speed.node.shutdown().await;
 }
 

@@ -38,6 +38,9 @@ pub(crate) async fn watch(shared: Arc<Shared>, look: Arc<Notify>) {
 async fn refresh(shared: &Shared, known: &mut Known, full: bool) -> Result<(), StoreError> {
     let (store, stream) = (&shared.store, shared.stream.name.as_str());
     let version = known.newest.as_ref().map(|newest| newest.version);
+    // Intents before versions: one that is gone because its version is out is then seen as that version, and the
+    // epoch that both name stays open.
+    let intents = store.intents(stream).await?;
     let found = match version {
         Some(version) if !full => match store.manifest(stream, version.next()).await? {
             Some(_) => store.newest(stream, Some(version.next())).await?,
@@ -45,12 +48,10 @@ async fn refresh(shared: &Shared, known: &mut Known, full: bool) -> Result<(), S
         },
         _ => store.newest(stream, version).await?,
     };
-    // Intents after versions: an intent that is withdrawn because its version is out is not missed.
-    let intents = store.intents(stream).await?;
     if let Some(found) = found.filter(|found| Some(found.version) != version) {
         let newest = Published::from(&found);
-        let previous = match known.newest.take() {
-            Some(last) if last.version.next() == newest.version => Some(last),
+        let previous = match &known.newest {
+            Some(last) if last.version.next() == newest.version => Some(last.clone()),
             _ => before(shared, newest.version).await?.as_ref().map(Published::from),
         };
         tracing::info!(stream, version = %newest.version, watershed = %newest.watershed, "version seen");

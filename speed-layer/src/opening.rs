@@ -24,17 +24,24 @@ pub struct Found {
     pub checkpoints: Vec<Checkpoint>,
 }
 
-/// No epoch begins where the log still is.
+/// No epoch begins where the log still is, or the log ends below one that is published.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "gap at partition {partition}: epoch {epoch} needs offset {needed}, the log holds {held}; \
-     a batch run with --accept-gap moves the watershed past it"
+    "gap at partition {partition}: epoch {epoch} needs offset {needed}, the log holds {held}; {}",
+    advice(.needed, .held)
 )]
 pub struct Unopened {
     pub partition: Partition,
     pub epoch: String,
     pub needed: Offset,
     pub held: OffsetRange,
+}
+
+fn advice(needed: &Offset, held: &OffsetRange) -> &'static str {
+    match held.until < *needed {
+        true => "the topic was truncated or created anew, for a version holds more of it",
+        false => "a batch run with --accept-gap moves the watershed past it",
+    }
 }
 
 /// Opens a partition with every fold that is wanted. Its live offset is where the log must be followed from.
@@ -44,6 +51,11 @@ pub fn open(
     views: &BTreeMap<String, Arc<View>>,
 ) -> Result<PartitionEpochs, Unopened> {
     let Found { partition, held, checkpoints } = found;
+    let newest = wanted.newest.from(partition, wanted.origin(partition, held));
+    if held.until < newest {
+        // Offsets below the watershed would be given out again, for records that no version holds.
+        return Err(Unopened { partition, epoch: wanted.newest.to_string(), needed: newest, held });
+    }
     let mut epochs =
         match checkpoints.into_iter().find_map(|checkpoint| resumed(checkpoint, partition, held, wanted)) {
             Some(epochs) => epochs,

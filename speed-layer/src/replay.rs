@@ -18,6 +18,8 @@ use crate::stretch::{Refused, Stretch};
 
 /// How long one read waits. What is read again lies in the log already.
 const READ_TIMEOUT: Duration = Duration::from_millis(200);
+/// Reads that bring nothing for so many retry intervals are given up. A connection may take its time.
+const PATIENCE: u32 = 10;
 /// How often work is looked for when nobody announced any.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -29,6 +31,8 @@ pub(crate) struct Replayer {
     reader: Option<(Partition, Box<dyn Reader>)>,
     /// Ranges that could not be read begin here; tried again at that time.
     put_off: BTreeMap<(Partition, Offset), Instant>,
+    /// Since when reads bring nothing.
+    silent_since: Option<Instant>,
 }
 
 /// Why a slice was not replayed.
@@ -38,13 +42,15 @@ enum ReplayError {
     Log(#[from] LogError),
     #[error(transparent)]
     Refused(#[from] Refused),
+    #[error("the log gives nothing from offset {from} on")]
+    Silent { from: Offset },
 }
 
 impl Replayer {
     pub fn new(shared: Arc<Shared>, log: Arc<dyn Log>) -> Self {
         let fields: BTreeSet<&str> = shared.views.values().flat_map(|view| view.fields_read()).collect();
         let decoder = Decoder::new(&shared.stream, &fields.into_iter().collect::<Vec<_>>());
-        Replayer { shared, log, decoder, reader: None, put_off: BTreeMap::new() }
+        Replayer { shared, log, decoder, reader: None, put_off: BTreeMap::new(), silent_since: None }
     }
 
     /// Runs until the node stops or nobody can announce work any more.
@@ -81,22 +87,28 @@ impl Replayer {
 
     fn slice(&mut self, partition: Partition, held: &Held, missing: OffsetRange) {
         if let Err(error) = self.replay(partition, held, missing) {
-            self.reader = None;
+            (self.reader, self.silent_since) = (None, None);
             let retry_at = Instant::now() + self.shared.settings.retry_interval;
             self.put_off.insert((partition, missing.from), retry_at);
             let reason = error.to_string();
             if let Ok(mut epochs) = held.write() {
                 epochs.hinder(missing.from, &reason);
             }
-            self.shared
-                .set_trouble(Source::Replay(partition), Some(format!("replay of {missing}: {reason}")));
+            // A partition that has moved away meanwhile takes its troubles along.
+            if self.shared.holds(partition, held) {
+                self.shared
+                    .set_trouble(Source::Replay(partition), Some(format!("replay of {missing}: {reason}")));
+            }
         }
     }
 
     fn replay(&mut self, partition: Partition, held: &Held, missing: OffsetRange) -> Result<(), ReplayError> {
         let mut reader = match self.reader.take() {
             Some((of, reader)) if of == partition && reader.position() == missing.from => reader,
-            _ => self.log.reader(&self.shared.stream.topic, partition, missing.from)?,
+            _ => {
+                self.silent_since = None;
+                self.log.reader(&self.shared.stream.topic, partition, missing.from)?
+            }
         };
         // A range holds at most as many records as offsets.
         let most = usize::try_from(missing.until.0 - missing.from.0).unwrap_or(usize::MAX);
@@ -104,8 +116,14 @@ impl Replayer {
         self.reader = Some((partition, reader));
         let range = OffsetRange::new(missing.from, Offset(records.position));
         if range.is_empty() {
-            return Ok(());
+            // Others get their turn, and the reason is told: this log may never hold what is waited for.
+            let since = *self.silent_since.get_or_insert_with(Instant::now);
+            return match since.elapsed() < self.shared.settings.retry_interval * PATIENCE {
+                true => Ok(()),
+                false => Err(ReplayError::Silent { from: missing.from }),
+            };
         }
+        self.silent_since = None;
         // Dead letters were counted when they were first met, or will be stored by a batch run.
         let decoded = self.decoder.decode(&records);
         let stretch = Stretch::new(partition, range, &decoded.events)?;

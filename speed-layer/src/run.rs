@@ -26,8 +26,6 @@ use crate::wanted::Wanted;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// How long one poll waits while partitions are being opened: what opens them arrives by another way.
 const OPENING_POLL: Duration = Duration::from_millis(5);
-/// A log whose end was looked up no longer ago than this is there: if it delivers nothing, there is nothing.
-const END_IS_FRESH_MS: i64 = 2_000;
 
 pub(crate) struct Follower {
     shared: Arc<Shared>,
@@ -107,7 +105,7 @@ impl Follower {
             self.attend(subscription.as_mut());
             let timeout = if self.is_opening() { OPENING_POLL } else { self.shared.settings.poll_timeout };
             match subscription.poll(self.shared.settings.poll_records, timeout) {
-                Ok(delivery) => self.take(delivery, subscription.as_mut()),
+                Ok(delivery) => self.take(delivery),
                 Err(LogError::OutOfRange { partition, needed, held }) => {
                     self.out_of_range(partition, needed, held)
                 }
@@ -130,7 +128,7 @@ impl Follower {
         None
     }
 
-    fn take(&mut self, delivery: Delivery, subscription: &mut dyn Subscription) {
+    fn take(&mut self, delivery: Delivery) {
         if self.shared.is_stopping() {
             // Whoever stops the node decides what is saved.
             return;
@@ -138,8 +136,8 @@ impl Follower {
         match delivery {
             Delivery::Records(records) => {
                 self.recovered();
-                self.fold(&records, subscription);
-                self.note_current(false);
+                self.fold(&records);
+                self.note_current();
             }
             Delivery::Assigned(partitions) => {
                 partitions.into_iter().for_each(|partition| self.assign(partition))
@@ -151,14 +149,14 @@ impl Follower {
                 if self.failed_at_ms.is_some_and(|failed_at_ms| failed_at_ms < end_at_ms) {
                     self.recovered();
                 }
-                self.note_current(true);
+                self.note_current();
             }
         }
     }
 
-    fn fold(&mut self, records: &Records, subscription: &mut dyn Subscription) {
+    fn fold(&mut self, records: &Records) {
         let partition = Partition(records.partition);
-        let Some(Followed { state: State::Open { held, live, restart: None }, .. }) =
+        let Some(Followed { state: State::Open { held, live, restart: restart @ None }, .. }) =
             self.followed.get_mut(&partition)
         else {
             // Of an assignment that is over, or asked for anew.
@@ -175,20 +173,17 @@ impl Follower {
                 self.shared.count(records.len(), &decoded.dead_letters);
             }
             Err(refused) => {
-                let position = Offsets::from_iter([(partition, *live)]);
-                self.refused(&refused, subscription.start(&position));
+                *restart = Some(Instant::now() + self.shared.settings.retry_interval);
+                self.refused(&refused);
             }
         }
     }
 
     /// The log delivered something else than what comes next. Nothing was folded; it is asked again.
-    fn refused(&mut self, refused: &Refused, started: Result<(), LogError>) {
+    fn refused(&mut self, refused: &Refused) {
         tracing::error!(stream = self.shared.stream.name, %refused, "a delivery was not folded");
         self.shared.set_trouble(Source::Log, Some(refused.to_string()));
         self.failed_at_ms = Some(now_ms());
-        if let Err(error) = started {
-            self.failed(&error);
-        }
     }
 
     fn assign(&mut self, partition: Partition) {
@@ -282,14 +277,14 @@ impl Follower {
                 }
             }
             State::Open { held, live, restart } => {
-                if held.read().is_err() {
+                if held.is_broken() {
                     self.stick(partition, Broken.to_string());
                 } else if restart.is_some_and(|at| at <= Instant::now()) {
-                    *restart = None;
+                    // What is folded stays good, whether the log can be asked or not.
                     let started = subscription.start(&Offsets::from_iter([(partition, *live)]));
-                    if let Err(error) = started {
-                        self.stick(partition, error.to_string());
-                    }
+                    *restart = started.is_err().then(|| Instant::now() + self.shared.settings.retry_interval);
+                    let trouble = started.err().map(|error| error.to_string());
+                    self.shared.set_trouble(Source::Partition(partition), trouble);
                 }
             }
         }
@@ -341,18 +336,16 @@ impl Follower {
         self.followed.values().any(|followed| matches!(followed.state, State::Opening | State::Found(_)))
     }
 
-    /// Notes when this node has folded all that the log held at some moment.
-    fn note_current(&self, idle: bool) {
+    /// Notes when this node has folded all that the log held at some moment. Only the log's end says what it
+    /// held: silence may also mean that nothing comes through.
+    fn note_current(&self) {
         let mut progress = self.shared.progress();
         let at_end = self.followed.iter().all(|(partition, followed)| match &followed.state {
             State::Open { live, .. } => *live >= progress.end.get(*partition),
             State::Opening | State::Found(_) | State::Stuck(_) => false,
         });
         if at_end {
-            let now = now_ms();
-            let silent = idle && now - progress.end_at_ms < END_IS_FRESH_MS;
-            let at = if silent { now } else { progress.end_at_ms };
-            progress.current_at_ms = progress.current_at_ms.max(at);
+            progress.current_at_ms = progress.current_at_ms.max(progress.end_at_ms);
         }
     }
 

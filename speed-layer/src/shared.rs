@@ -91,6 +91,11 @@ impl Held {
         self.epochs.read().map_err(|_| Broken)
     }
 
+    /// Never waits, unlike a look at the folds.
+    pub fn is_broken(&self) -> bool {
+        self.epochs.is_poisoned()
+    }
+
     /// `Ok(None)` when a writer is at it.
     pub fn try_read(&self) -> Result<Option<RwLockReadGuard<'_, PartitionEpochs>>, Broken> {
         match self.epochs.try_read() {
@@ -167,6 +172,12 @@ impl Shared {
             Some(Slot::Open(held)) => Some(held),
             Some(Slot::Opening | Slot::Stuck(_)) | None => None,
         }
+    }
+
+    /// True while these are the folds that answer for the partition.
+    pub fn holds(&self, partition: Partition, held: &Held) -> bool {
+        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        matches!(partitions.get(&partition), Some(Slot::Open(open)) if std::ptr::eq(&**open, held))
     }
 
     pub fn wanted(&self) -> Option<Arc<Wanted>> {

@@ -22,6 +22,10 @@ struct Watch {
     delivered: AtomicU64,
     replayed: AtomicU64,
     failing: Mutex<BTreeSet<Call>>,
+    /// Partitions of which a member is told next that the log does not hold its position.
+    gaps: Mutex<BTreeSet<Partition>>,
+    /// Partitions whose readers are given nothing.
+    silent: Mutex<BTreeSet<Partition>>,
 }
 
 /// A call that can be made to fail.
@@ -31,6 +35,7 @@ pub enum Call {
     Reader,
     Subscribe,
     Poll,
+    Start,
 }
 
 impl WatchedLog {
@@ -54,6 +59,28 @@ impl WatchedLog {
             calls.iter().copied().collect();
     }
 
+    /// The next poll says that the log does not hold this partition's position, whether that is so or not.
+    pub fn claim_gap(&self, partition: Partition) {
+        self.watch.gaps.lock().expect("no test panics while it holds the watch").insert(partition);
+    }
+
+    /// From now on readers of this partition wait in vain.
+    pub fn silence(&self, partition: Partition) {
+        self.watch.silent.lock().expect("no test panics while it holds the watch").insert(partition);
+    }
+
+    fn is_silent(&self, partition: Partition) -> bool {
+        self.watch.silent.lock().expect("no test panics while it holds the watch").contains(&partition)
+    }
+
+    fn claimed_gap(&self) -> Result<(), LogError> {
+        let claimed = self.watch.gaps.lock().expect("no test panics while it holds the watch").pop_first();
+        let Some(partition) = claimed else { return Ok(()) };
+        let bounds = self.log.bounds(crate::live::TOPIC)?;
+        let held = bounds.iter().find(|(named, _)| *named == partition).expect("the partition is there").1;
+        Err(LogError::OutOfRange { partition, needed: held.until, held })
+    }
+
     fn check(&self, call: Call) -> Result<(), LogError> {
         let failing = self.watch.failing.lock().expect("no test panics while it holds the watch");
         match failing.contains(&call) {
@@ -75,7 +102,7 @@ impl Log for WatchedLog {
     fn reader(&self, topic: &str, partition: Partition, from: Offset) -> Result<Box<dyn Reader>, LogError> {
         self.check(Call::Reader)?;
         let reader = self.log.reader(topic, partition, from)?;
-        Ok(Box::new(WatchedReader { log: self.clone(), reader }))
+        Ok(Box::new(WatchedReader { log: self.clone(), partition, reader }))
     }
 
     fn subscribe(&self, topic: &str, group: &str) -> Result<Box<dyn Subscription>, LogError> {
@@ -87,12 +114,17 @@ impl Log for WatchedLog {
 
 struct WatchedReader {
     log: WatchedLog,
+    partition: Partition,
     reader: Box<dyn Reader>,
 }
 
 impl Reader for WatchedReader {
     fn next(&mut self, max_records: usize, timeout: Duration) -> Result<Records, LogError> {
         self.log.check(Call::Reader)?;
+        if self.log.is_silent(self.partition) {
+            std::thread::sleep(timeout);
+            return Ok(Records::new(self.partition, self.reader.position()));
+        }
         let records = self.reader.next(max_records, timeout)?;
         self.log.watch.replayed.fetch_add(records.len() as u64, Ordering::SeqCst);
         Ok(records)
@@ -111,6 +143,7 @@ struct WatchedSubscription {
 impl Subscription for WatchedSubscription {
     fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Delivery, LogError> {
         self.log.check(Call::Poll)?;
+        self.log.claimed_gap()?;
         let delivery = self.subscription.poll(max_records, timeout)?;
         if let Delivery::Records(records) = &delivery {
             self.log.watch.delivered.fetch_add(records.len() as u64, Ordering::SeqCst);
@@ -119,6 +152,7 @@ impl Subscription for WatchedSubscription {
     }
 
     fn start(&mut self, positions: &Offsets) -> Result<(), LogError> {
+        self.log.check(Call::Start)?;
         self.subscription.start(positions)
     }
 }

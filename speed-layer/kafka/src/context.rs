@@ -1,6 +1,6 @@
 //! What librdkafka says by itself: logs, and rebalances of a consumer group.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -61,35 +61,49 @@ pub(crate) enum Change {
 pub(crate) struct Member {
     topic: String,
     changes: Mutex<VecDeque<Change>>,
-    started: Mutex<BTreeSet<Partition>>,
+    /// The partitions that are ours, and whether each is fetched.
+    held: Mutex<BTreeMap<Partition, bool>>,
 }
 
 impl Member {
     pub fn new(topic: &str) -> Self {
-        Member { topic: topic.to_string(), changes: Mutex::default(), started: Mutex::default() }
+        Member { topic: topic.to_string(), changes: Mutex::default(), held: Mutex::default() }
     }
 
     pub fn next_change(&self) -> Option<Change> {
         lock(&self.changes).pop_front()
     }
 
-    /// Fetches a partition from an offset on.
+    /// Fetches a partition from an offset on. Of one that is no longer ours nothing is fetched: that it was revoked
+    /// is about to be heard.
     pub fn start(
         &self,
         consumer: &BaseConsumer<Member>,
         partition: Partition,
         offset: i64,
     ) -> KafkaResult<()> {
-        let mut started = lock(&self.started);
+        let mut held = lock(&self.held);
+        let Some(is_fetched) = held.get_mut(&partition) else { return Ok(()) };
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.topic, partition.0, Offset::Offset(offset))?;
-        if started.contains(&partition) {
+        if *is_fetched {
             let sought = consumer.seek_partitions(list, SEEK)?;
             return sought.elements().iter().try_for_each(|entry| entry.error());
         }
         consumer.incremental_assign(&list)?;
-        started.insert(partition);
+        *is_fetched = true;
         Ok(())
+    }
+
+    /// Ends the fetching of a partition, so that its next start is a first one: librdkafka gives up a partition
+    /// whose position the log does not hold, and then refuses to move it.
+    pub fn stop(&self, consumer: &BaseConsumer<Member>, partition: Partition) {
+        let mut held = lock(&self.held);
+        let Some(is_fetched) = held.get_mut(&partition).filter(|is_fetched| **is_fetched) else { return };
+        *is_fetched = false;
+        if let Err(error) = consumer.incremental_unassign(&self.list([partition])) {
+            tracing::warn!(topic = self.topic, %partition, %error, "fetching could not be ended");
+        }
     }
 
     fn list(&self, partitions: impl IntoIterator<Item = Partition>) -> TopicPartitionList {
@@ -117,6 +131,7 @@ impl ConsumerContext for Member {
             list.elements().iter().map(|entry| Partition(entry.partition())).collect();
         let (outcome, change) = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             tracing::info!(topic = self.topic, ?partitions, "partitions assigned");
+            lock(&self.held).extend(partitions.iter().map(|partition| (*partition, false)));
             (consumer.incremental_assign(&TopicPartitionList::new()), Change::Assigned(partitions.clone()))
         } else {
             tracing::info!(
@@ -125,9 +140,9 @@ impl ConsumerContext for Member {
                 lost = consumer.assignment_lost(),
                 "partitions revoked"
             );
-            let mut started = lock(&self.started);
+            let mut held = lock(&self.held);
             let ended: Vec<Partition> =
-                partitions.iter().copied().filter(|partition| started.remove(partition)).collect();
+                partitions.iter().copied().filter(|partition| held.remove(partition) == Some(true)).collect();
             (consumer.incremental_unassign(&self.list(ended)), Change::Revoked(partitions.clone()))
         };
         if let Err(error) = outcome {

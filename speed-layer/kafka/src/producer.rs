@@ -39,7 +39,8 @@ type Receipt = Box<dyn FnOnce(Result<(Partition, Offset), LogError>) + Send>;
 const FULL: Duration = Duration::from_millis(2);
 
 impl KafkaProducer {
-    /// Checks the settings. Brokers are reached when the first record is sent.
+    /// Checks the settings. A producer younger than half a second holds its records back that long: librdkafka asks for
+    /// the id of an idempotent producer before it is connected, and then once every half second.
     pub fn connect(settings: KafkaSettings) -> Result<Self, LogError> {
         let receipts = Receipts { brokers: settings.brokers.clone() };
         let created = settings.producer()?.create_with_context(receipts);

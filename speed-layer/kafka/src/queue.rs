@@ -21,6 +21,9 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 /// Messages taken from librdkafka in one call at the most.
 const BATCH: usize = 4096;
+/// No more is taken once payloads have come to so many bytes: a delivery is no larger than this and one message
+/// more, or one batch more, which is at most what librdkafka holds ready.
+const ENOUGH_BYTES: usize = 8 << 20;
 
 /// What a queue holds.
 pub(crate) enum Message<'a> {
@@ -78,9 +81,11 @@ impl<C: ConsumerContext> Queue<C> {
         true
     }
 
-    /// Waits for a message until the timeout, then takes what is there, at most `limit` messages.
+    /// Waits for a message until the timeout, then takes what is there, at most `limit` messages and
+    /// about `ENOUGH_BYTES`.
     pub fn take(&mut self, limit: usize, timeout: Duration, mut each: impl FnMut(Message<'_>)) {
         let mut timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        let mut bytes = 0;
         for _ in 0..limit {
             // SAFETY: the queue is alive; a message that is not null is ours, alive until it is
             // destroyed, once, here; `each` cannot keep what it borrows from it.
@@ -89,8 +94,12 @@ impl<C: ConsumerContext> Queue<C> {
                 if message.is_null() {
                     return;
                 }
+                bytes += (*message).len;
                 each(read(&*message));
                 rd_kafka_message_destroy(message);
+            }
+            if bytes >= ENOUGH_BYTES {
+                return;
             }
             timeout = 0;
         }
@@ -102,18 +111,20 @@ impl<C: ConsumerContext> Queue<C> {
     fn take_batch(&mut self, limit: usize, timeout: Duration, mut each: impl FnMut(Message<'_>)) {
         let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         // librdkafka would wait until the batch is full: so first one message, then the rest without waiting.
-        let mut taken = self.fill(limit.min(1), timeout, &mut each);
-        while taken > 0 && taken < limit {
+        let (mut taken, mut bytes) = self.fill(limit.min(1), timeout, &mut each);
+        while taken > 0 && taken < limit && bytes < ENOUGH_BYTES {
             let wanted = (limit - taken).min(BATCH);
-            let got = self.fill(wanted, 0, &mut each);
+            let (got, more) = self.fill(wanted, 0, &mut each);
             taken += got;
+            bytes += more;
             if got < wanted {
                 return;
             }
         }
     }
 
-    fn fill(&mut self, limit: usize, timeout: i32, each: &mut impl FnMut(Message<'_>)) -> usize {
+    /// Takes one batch; gives the number of its messages and of their bytes.
+    fn fill(&mut self, limit: usize, timeout: i32, each: &mut impl FnMut(Message<'_>)) -> (usize, usize) {
         debug_assert!(limit <= BATCH);
         // SAFETY: `batch` has room for `BATCH` pointers, of which librdkafka writes at most `limit`
         // and says how many.
@@ -124,15 +135,17 @@ impl<C: ConsumerContext> Queue<C> {
             self.batch.set_len(count);
             count
         };
+        let mut bytes = 0;
         for message in self.batch.drain(..) {
             // SAFETY: each pointer is a message of ours, alive until it is destroyed, once, here;
             // `each` cannot keep what it borrows from it.
             unsafe {
+                bytes += (*message).len;
                 each(read(&*message));
                 rd_kafka_message_destroy(message);
             }
         }
-        taken
+        (taken, bytes)
     }
 }
 

@@ -94,6 +94,8 @@ const CONSUMER_TUNING: &[(&str, &str)] = &[
     ("queued.max.messages.kbytes", "16384"),
     ("session.timeout.ms", "10000"),
     ("heartbeat.interval.ms", "1000"),
+    // Partitions that are added to a topic are heard of this late; librdkafka's default is five minutes.
+    ("topic.metadata.refresh.interval.ms", "10000"),
     ("reconnect.backoff.ms", "50"),
     ("reconnect.backoff.max.ms", "2000"),
 ];

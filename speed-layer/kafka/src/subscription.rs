@@ -1,6 +1,6 @@
 //! A member of a consumer group, fed from positions of our own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ pub(crate) struct KafkaSubscription {
     positions: BTreeMap<Partition, Offset>,
     /// Taken and not yet delivered.
     pending: VecDeque<Result<Records, LogError>>,
+    /// Partitions whose position the log does not hold, until that was said.
+    adrift: BTreeSet<Partition>,
     committed: Instant,
     uncommitted: Offsets,
     queue: Queue<Member>,
@@ -41,6 +43,7 @@ impl KafkaSubscription {
             topic: topic.to_string(),
             positions: BTreeMap::new(),
             pending: VecDeque::new(),
+            adrift: BTreeSet::new(),
             committed: Instant::now(),
             uncommitted: Offsets::new(),
             queue: Queue::new(Arc::clone(&consumer)),
@@ -65,9 +68,9 @@ impl KafkaSubscription {
     fn forget(&mut self, partition: Partition) {
         self.positions.remove(&partition);
         self.uncommitted.remove(partition);
+        self.adrift.remove(&partition);
         self.pending.retain(|pending| match pending {
             Ok(records) => records.partition != partition.0,
-            Err(LogError::OutOfRange { partition: other, .. }) => *other != partition,
             Err(_) => true,
         });
     }
@@ -112,12 +115,36 @@ impl KafkaSubscription {
             self.pending.push_back(Ok(run));
         }
         for (partition, code) in faults {
-            let Some(position) = self.positions.get(&partition) else { continue };
-            self.pending.push_back(Err(match code {
-                RDKafkaErrorCode::AutoOffsetReset => self.log.out_of_range(&self.topic, partition, *position),
-                code => self.log.topic_fault(&self.topic, code),
-            }));
+            if !self.positions.contains_key(&partition) {
+                continue;
+            }
+            match code {
+                RDKafkaErrorCode::AutoOffsetReset => {
+                    self.consumer.context().stop(&self.consumer, partition);
+                    self.adrift.insert(partition);
+                }
+                code => self.pending.push_back(Err(self.log.topic_fault(&self.topic, code))),
+            }
         }
+    }
+
+    /// Says that the log does not hold a partition's position, again and again until it also says what it holds:
+    /// librdkafka speaks of it only once.
+    fn out_of_range(&mut self, partition: Partition) -> LogError {
+        let position = self.positions.get(&partition).copied().unwrap_or_default();
+        let error = self.log.out_of_range(&self.topic, partition, position);
+        if matches!(error, LogError::OutOfRange { .. }) {
+            self.adrift.remove(&partition);
+        }
+        error
+    }
+
+    /// Directs a partition's messages to our queue.
+    fn direct(&self, partition: Partition) -> Result<(), LogError> {
+        if self.queue.direct(&self.topic, partition.0) {
+            return Ok(());
+        }
+        Err(self.log.unavailable(format!("topic {}: no partition {partition}", self.topic)))
     }
 
     fn commit(&mut self) {
@@ -159,9 +186,12 @@ impl Subscription for KafkaSubscription {
             if let Some(pending) = self.pending.pop_front() {
                 return pending.map(Delivery::Records);
             }
+            if let Some(partition) = self.adrift.first().copied() {
+                return Err(self.out_of_range(partition));
+            }
             let wait = deadline.saturating_duration_since(Instant::now()).min(GLANCE);
             self.take(max_records.max(1), wait);
-            if self.pending.is_empty() && Instant::now() >= deadline {
+            if self.pending.is_empty() && self.adrift.is_empty() && Instant::now() >= deadline {
                 return match (trouble, self.change()) {
                     (_, Some(change)) => Ok(change),
                     (Some(error), None) => Err(self.log.fault(error)),
@@ -178,11 +208,14 @@ impl Subscription for KafkaSubscription {
                 return Err(self.log.out_of_range(&self.topic, partition, offset));
             }
             self.forget(partition);
-            if !self.queue.direct(&self.topic, partition.0) {
-                return Err(self.log.unavailable(format!("topic {}: no partition {partition}", self.topic)));
+            // Before, so that nothing goes elsewhere; after, because librdkafka undoes it when it ends an earlier
+            // fetching of the same partition.
+            self.direct(partition)?;
+            if let Err(error) = self.consumer.context().start(&self.consumer, partition, offset.0) {
+                self.consumer.context().stop(&self.consumer, partition);
+                return Err(self.log.fault(error));
             }
-            let started = self.consumer.context().start(&self.consumer, partition, offset.0);
-            started.map_err(|error| self.log.fault(error))?;
+            self.direct(partition)?;
             self.positions.insert(partition, offset);
         }
         Ok(())
