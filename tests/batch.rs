@@ -184,6 +184,33 @@ async fn a_changed_or_new_view_is_made_whole_and_the_others_are_left_alone() {
 }
 
 #[tokio::test]
+async fn files_that_landed_before_a_field_was_dropped_or_declared_still_count() {
+    let mut world = World::new();
+    let counting = |measures: &str| {
+        format!(
+            "CREATE MATERIALIZED VIEW hourly AS SELECT site, tumble(at, INTERVAL '1 hour') AS hour, \
+             count(*) AS readings{measures} FROM readings GROUP BY site, hour;"
+        )
+    };
+    world.project = project(STREAM, &[&counting("")]);
+    world.produce(0, &reading(0, "a", "d", 1.0, 1));
+    world.publish().await;
+    let fewer = STREAM.replace("units  BIGINT,\n  price  DECIMAL(10,2)", "units  BIGINT");
+    assert_ne!(fewer, STREAM);
+    world.project = project(&fewer, &[&counting("")]);
+    world.produce(0, &reading(1, "a", "d", 1.0, 1));
+    let second = world.publish().await.manifest;
+    assert_eq!(readings(&world, &second).await[&(0, "a".to_string())], 2);
+    let other = fewer.replace("units  BIGINT", "units  BIGINT,\n  grade  TEXT");
+    world.project = project(&other, &[&counting(", count(grade) AS grades")]);
+    world.produce(0, &reading(2, "a", "d", 1.0, 1));
+    let third = world.publish().await.manifest;
+    assert_eq!(readings(&world, &third).await[&(0, "a".to_string())], 3);
+    let grades = world.rows(&third, "hourly").await[0]["grades"].as_primitive::<Int64Type>().value(0);
+    assert_eq!(grades, 0, "nobody has been graded");
+}
+
+#[tokio::test]
 async fn dead_letters_land_with_reason_and_bytes_and_delay_nothing() {
     let world = hourly();
     let bad: [(Option<&[u8]>, &str); 4] = [
@@ -342,6 +369,55 @@ async fn the_ledger_says_how_far_each_sketch_was_from_the_truth() {
     // A version that recomputes nothing of a view keeps what is known of it.
     world.log.skip(TOPIC, 0, 1);
     assert_eq!(&world.publish().await.manifest.views["hourly"].accuracy, ledger);
+}
+
+#[tokio::test]
+async fn a_frequent_item_that_the_estimated_list_leaves_out_is_measured_by_its_own_estimate() {
+    let world = hourly();
+    let produce = |seconds: i64, device: &str| world.produce(0, &reading(seconds, "a", device, 1.0, 1));
+    for _ in 0..400 {
+        produce(0, "first");
+    }
+    for _ in 0..300 {
+        produce(0, "second");
+    }
+    // What is seen once drives the sketch to purge; a device that appears only after that is estimated too high.
+    for index in 0..7700 {
+        produce(1 + index % 3000, &format!("noise {index}"));
+    }
+    for _ in 0..299 {
+        produce(3599, "third");
+    }
+    let manifest = world.publish().await.manifest;
+    let line = manifest.views["hourly"].accuracy.iter().find(|line| line.measure == "busiest");
+    let line = line.expect("a line for the most frequent devices");
+    assert_eq!((line.cells, line.beyond_bound), (1, 0), "{line:?}");
+    assert!(line.max_error <= line.bound, "{line:?}");
+}
+
+#[tokio::test]
+async fn events_that_a_ranking_does_not_count_make_its_error_no_smaller() {
+    let line = async |unnamed: i64| {
+        let world = hourly();
+        // Whatever comes after the sketch has purged is estimated too high.
+        for index in 0..3000 {
+            world.produce(0, &reading(index, "a", &format!("noise {index}"), 1.0, 1));
+        }
+        for _ in 0..50 {
+            world.produce(0, &reading(3599, "a", "often", 1.0, 1));
+        }
+        for _ in 0..unnamed {
+            world.produce(0, &reading(0, "a", "nobody", 1.0, 1).replace("\"nobody\"", "null"));
+        }
+        let ledger = world.publish().await.manifest.views["hourly"].accuracy.clone();
+        ledger
+            .into_iter()
+            .find(|line| line.measure == "busiest")
+            .expect("a line for the most frequent devices")
+    };
+    let alone = line(0).await;
+    assert!(alone.max_error > 0.0 && alone.beyond_bound == 0, "{alone:?}");
+    assert_eq!(line(20_000).await, alone);
 }
 
 /// A log that knows its bounds and gives no record.

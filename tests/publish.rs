@@ -88,7 +88,7 @@ async fn a_run_that_dies_at_any_call_leaves_the_last_version_serving_and_the_nex
     loop {
         attempt += 1;
         let call = attempt.div_ceil(2);
-        let fault = if attempt % 2 == 0 { Fault::Lost } else { Fault::Unheard };
+        let fault = if attempt.is_multiple_of(2) { Fault::Lost } else { Fault::Unheard };
         // A fresh past for every call: one version, then more events.
         let store = Store::new(Arc::new(InMemory::new()));
         let mut world = World::with(&VIEWS[..1], store.clone());
@@ -205,6 +205,54 @@ async fn a_version_stays_while_answers_may_still_be_made_from_it_and_orphans_go_
 }
 
 #[tokio::test]
+async fn leavings_of_views_that_no_version_names_go_and_what_a_live_run_or_somebody_else_wrote_stays() {
+    let mut world = World::with(&VIEWS[..1], Store::new(Arc::new(InMemory::new())));
+    world.retain(1);
+    let written = |view: &str, run: &str| {
+        Object::View { view: view.to_string(), version: Version(1), date: 3, run: run.to_string() }.path()
+    };
+    let (left, kept) = (written("renamed", "dead"), written("elsewhere", "alive"));
+    for path in [left.as_str(), kept.as_str(), "views/notes.txt"] {
+        world.store.put(path, "something".into()).await.expect("put");
+    }
+    let intent = Intent {
+        stream: "another".to_string(),
+        version: Version(1),
+        target: Default::default(),
+        run_id: "alive".to_string(),
+        holder: "elsewhere, process 7".to_string(),
+        lease_until_ms: i64::MAX,
+    };
+    world.store.put_intent(&intent).await.expect("put");
+    world.pass(Duration::from_secs(3600));
+    produce_some(&world, 0..3);
+    let mut expected = named(&world.publish().await.manifest);
+    expected.extend([kept, "views/notes.txt".to_string()]);
+    assert_eq!(stored(&world.store).await, expected);
+}
+
+#[tokio::test]
+async fn no_version_goes_while_the_catalogue_may_still_name_its_files() {
+    let mut world = World::with(&VIEWS[..1], Store::new(Arc::new(InMemory::new())));
+    world.retain(1);
+    let damaged = Object::Manifest { stream: "another".to_string(), version: Version(1) }.path();
+    produce_some(&world, 0..3);
+    let first = world.publish().await.manifest;
+    world.store.put(&damaged, "{".into()).await.expect("put");
+    world.pass(Duration::from_secs(3600));
+    produce_some(&world, 0..3);
+    let report = world.publish().await;
+    assert!(report.warnings[0].starts_with("the catalogue was not refreshed"), "{:?}", report.warnings);
+    assert_eq!(world.store.versions(TOPIC).await.expect("versions"), [Version(1), Version(2)]);
+    all_readable(&world, &first).await;
+    world.store.delete(&damaged).await.expect("delete");
+    world.pass(Duration::from_secs(3600));
+    produce_some(&world, 0..3);
+    assert!(world.publish().await.warnings.is_empty());
+    assert_eq!(world.store.versions(TOPIC).await.expect("versions"), [Version(3)]);
+}
+
+#[tokio::test]
 async fn a_rollback_publishes_the_older_result_with_the_older_watershed_and_the_next_run_goes_on_from_there()
 {
     let world = World::new();
@@ -212,8 +260,7 @@ async fn a_rollback_publishes_the_older_result_with_the_older_watershed_and_the_
     let first = world.publish().await.manifest;
     produce_some(&world, 10..20);
     let second = world.publish().await.manifest;
-    let now = world.job().now;
-    let outcome = rollback(&world.store, TOPIC, Version(1), "back", &now).await.expect("no failure");
+    let outcome = rollback(&world.job(), Version(1)).await.expect("no failure");
     let Outcome::Published(report) = outcome else { panic!("expected a publication, found {outcome:?}") };
     assert_eq!(report.manifest.version, Version(3));
     assert_eq!((&report.manifest.watershed, &report.manifest.views), (&first.watershed, &first.views));
@@ -222,8 +269,95 @@ async fn a_rollback_publishes_the_older_result_with_the_older_watershed_and_the_
     for view in second.views.keys() {
         assert_same(&world.rows(&again, view).await, &world.rows(&second, view).await, view);
     }
-    let error = rollback(&world.store, TOPIC, Version(9), "back2", &now).await.expect_err("no version 9");
+    let error = rollback(&world.job(), Version(9)).await.expect_err("no version 9");
     assert!(error.to_string().contains("retained are 1, 2, 3, 4"), "{error}");
+    let outcome = rollback(&world.job(), Version(4)).await.expect("no failure");
+    assert!(matches!(outcome, Outcome::Unchanged(newest) if newest == again));
+}
+
+#[tokio::test]
+async fn a_version_past_retention_is_not_gone_back_to_though_it_is_still_there() {
+    let mut world = World::with(&VIEWS[..1], Store::new(Arc::new(InMemory::new())));
+    world.options.retention.versions = 2;
+    for hour in 0..3 {
+        produce_some(&world, hour..hour + 1);
+        world.publish().await;
+    }
+    let versions = world.store.versions(TOPIC).await.expect("versions");
+    assert_eq!(versions, [1, 2, 3].map(Version), "answers may still be made from the first");
+    let error = rollback(&world.job(), Version(1)).await.expect_err("its files may go");
+    assert!(error.to_string().contains("is past retention (batch.keep_versions)"), "{error}");
+    assert!(error.to_string().contains("go back to one of 2 to 3"), "{error}");
+    assert_eq!(world.newest().await.expect("a version").version, Version(3));
+    let outcome = rollback(&world.job(), Version(2)).await.expect("no failure");
+    assert!(matches!(outcome, Outcome::Published(_)), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_beside_a_run_that_drops_old_versions_never_publishes_files_that_go() {
+    for round in 0..20 {
+        let mut world = World::with(&VIEWS[..1], Store::new(Arc::new(InMemory::new())));
+        world.retain(2);
+        // Leases that never live: nothing but the manifest keeps the two apart.
+        world.options.lease = Duration::ZERO;
+        for hour in 0..3 {
+            produce_some(&world, hour..hour + 1);
+            // Late events, so that every version has files of its own.
+            world.produce(0, &reading(60, "late", "d", 1.0, 1));
+            if hour < 2 {
+                world.publish().await;
+            }
+        }
+        world.pass(Duration::from_secs(1));
+        let (job, back) = (world.job(), world.job());
+        let run = tokio::spawn(async move { watershed_batch::run(&job).await });
+        let to = Version(1 + round % 2);
+        let rolled_back = rollback(&back, to).await;
+        let ran = run.await.expect("the run ends").expect("the run does not fail");
+        let newest = world.newest().await.expect("a version");
+        assert!(newest.version >= Version(3), "round {round}: {ran:?}, {rolled_back:?}");
+        all_readable(&world, &newest).await;
+        assert!(world.store.intents(TOPIC).await.expect("list").is_empty(), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_to_what_kafka_has_let_go_of_is_refused_and_leaves_nothing_behind() {
+    let world = World::with(&VIEWS[..1], Store::new(Arc::new(InMemory::new())));
+    produce_some(&world, 0..8);
+    world.publish().await;
+    produce_some(&world, 8..16);
+    let second = world.publish().await.manifest;
+    world.log.trim(TOPIC, 1, 3);
+    let error = rollback(&world.job(), Version(1)).await.expect_err("an offset is gone");
+    let told = error.to_string();
+    assert!(told.starts_with("topic readings begins at offset 3 in partition 1"), "{told}");
+    assert!(told.contains("with version 1 everything from 2 on is live again"), "{told}");
+    assert!(told.contains("from the master dataset is not supported yet"), "{told}");
+    assert_eq!(world.newest().await, Some(second));
+    assert!(world.store.intents(TOPIC).await.expect("list").is_empty());
+}
+
+#[tokio::test]
+async fn a_rollback_beside_a_live_run_says_so_and_does_nothing() {
+    let world = World::with(&VIEWS[..1], Store::new(Arc::new(InMemory::new())));
+    produce_some(&world, 0..8);
+    world.publish().await;
+    produce_some(&world, 8..16);
+    world.publish().await;
+    let intent = Intent {
+        stream: TOPIC.to_string(),
+        version: Version(3),
+        target: Default::default(),
+        run_id: "another".to_string(),
+        holder: "elsewhere, process 7".to_string(),
+        lease_until_ms: i64::MAX,
+    };
+    world.store.put_intent(&intent).await.expect("put");
+    let outcome = rollback(&world.job(), Version(1)).await.expect("no failure");
+    assert!(matches!(&outcome, Outcome::Busy { run_id, .. } if run_id == "another"), "{outcome:?}");
+    assert_eq!(world.store.intents(TOPIC).await.expect("list"), [intent]);
+    assert_eq!(world.newest().await.expect("a version").version, Version(2));
 }
 
 #[tokio::test]

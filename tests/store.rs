@@ -7,6 +7,7 @@ use bytes::Bytes;
 use object_store::memory::InMemory;
 use support::faulty_store::{Fault, Faults, FaultyStore};
 use watershed_schemas::manifest::{Intent, Manifest, Version};
+use watershed_schemas::offsets::{Offset, Partition};
 use watershed_store::{Created, Publication, Store, StoreError};
 
 /// An empty store of every kind, each with what keeps it alive: memory, a folder, and the bucket that
@@ -169,6 +170,43 @@ async fn a_publication_that_cannot_be_settled_says_so() {
     faults.crash_at(1, Fault::Unheard);
     let error = store.publish(&manifest(1, "ours")).await.expect_err("the store is gone");
     assert!(matches!(error, StoreError::Undecided { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_refusal_after_an_attempt_that_was_not_heard_leaves_the_publication_undecided() {
+    let faults = Faults::default();
+    let whole = Store::new(Arc::new(InMemory::new()));
+    let store = whole.clone().wrapped(|inner| FaultyStore::over(inner, &faults));
+    faults.fail_from(1, Fault::Unheard, Fault::Refused);
+    let error = store.publish(&manifest(1, "ours")).await.expect_err("the credentials ran out");
+    assert!(matches!(error, StoreError::Undecided { .. }), "{error}");
+    let published = whole.manifest("readings", Version(1)).await.expect("get");
+    assert!(published.is_some(), "the first attempt landed");
+    faults.fail_from(1, Fault::Refused, Fault::Refused);
+    let error = store.publish(&manifest(2, "ours")).await.expect_err("nothing was tried before");
+    assert!(matches!(error, StoreError::Object(_)), "{error}");
+}
+
+#[tokio::test]
+async fn every_flipped_bit_and_every_missing_end_of_a_manifest_is_found() {
+    let store = Store::new(Arc::new(InMemory::new()));
+    let mut sealed = manifest(1, "ours");
+    sealed.watershed = [(Partition(0), Offset(1200))].into_iter().collect();
+    assert_eq!(store.publish(&sealed).await.expect("publish"), Publication::Published);
+    assert_eq!(store.manifest("readings", Version(1)).await.expect("it is whole"), Some(sealed));
+    let path = format!("versions/readings/{:020}.json", 1);
+    let whole = store.get(&path).await.expect("get").expect("it is there");
+    let flipped = (0..whole.len() * 8).map(|bit| {
+        let mut bytes = whole.to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        Bytes::from(bytes)
+    });
+    let cut = (0..whole.len()).map(|end| whole.slice(..end));
+    for damaged in flipped.chain(cut) {
+        store.put(&path, damaged.clone()).await.expect("put");
+        let error = store.manifest("readings", Version(1)).await.expect_err("a damaged manifest").to_string();
+        assert!(error.contains(&path), "{error}: {}", String::from_utf8_lossy(&damaged));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

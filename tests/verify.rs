@@ -21,8 +21,12 @@ const VIEW: &str = "CREATE MATERIALIZED VIEW busy AS
   FROM trips WHERE seats IS NULL OR seats < 9 GROUP BY city, class, slot;";
 
 fn view() -> Arc<View> {
+    defined(SCHEMA, VIEW)
+}
+
+fn defined(schema: &str, view: &str) -> Arc<View> {
     let file = |path: &str, text: &str| SourceFile { path: path.to_string(), text: text.to_string() };
-    let project = Project::parse(&[file("schemas/trips.sql", SCHEMA)], &[file("jobs/busy.sql", VIEW)]);
+    let project = Project::parse(&[file("schemas/trips.sql", schema)], &[file("jobs/busy.sql", view)]);
     project.unwrap_or_else(|problems| panic!("{problems:?}")).views[0].clone()
 }
 
@@ -120,6 +124,40 @@ fn a_missing_row_an_extra_row_and_a_wrong_window_end_are_found() {
         published(&view, &events, folder.path(), "REPLACE (window_end + INTERVAL 1 second AS window_end)");
     assert_eq!(ends.differences.len() as i64, all);
     assert!(ends.differences.iter().all(|difference| difference.column == "window_end"));
+}
+
+#[test]
+fn an_infinity_or_nan_in_the_place_of_a_number_is_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (view, events) = (view(), events(folder.path()));
+    for wrong in ["inf", "-inf", "nan"] {
+        let change = format!("REPLACE (CAST('{wrong}' AS DOUBLE) AS p90)");
+        let comparison = published(&view, &events, folder.path(), &change);
+        assert_eq!(comparison.differences.len() as i64, comparison.published_rows, "{wrong}");
+        assert!(comparison.differences.iter().all(|difference| difference.column == "p90"), "{wrong}");
+    }
+}
+
+#[test]
+fn a_row_that_is_there_twice_is_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (view, events) = (view(), events(folder.path()));
+    let comparison = published(&view, &events, folder.path(), ", unnest([1, 2]) AS twin");
+    assert_eq!(comparison.published_rows, 2 * comparison.recomputed_rows);
+    assert_eq!(comparison.differences.len() as i64, comparison.recomputed_rows);
+    assert!(comparison.differences.iter().all(|difference| difference.column == "row"));
+}
+
+#[test]
+fn a_field_that_no_landed_file_has_is_null_in_all_of_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let schema = SCHEMA.replace("vip BOOLEAN", "vip BOOLEAN, tip DOUBLE");
+    let younger = VIEW.replace("count(*) AS trips", "count(*) AS trips, count(tip) AS tips");
+    assert!(schema != SCHEMA && younger != VIEW);
+    let files = Published { events: vec![events(folder.path())], view: vec![] };
+    let comparison = compare(&engine(), &defined(&schema, &younger), &files).expect("a comparison");
+    assert_eq!((comparison.events, comparison.published_rows), (2000, 0));
+    assert!(comparison.recomputed_rows > 20);
 }
 
 #[test]

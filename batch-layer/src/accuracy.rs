@@ -1,17 +1,13 @@
 //! The accuracy ledger: how far sketches were from the truth where both are known.
 
-use std::collections::HashMap;
-
 use polars::prelude::{DataFrame, PolarsResult};
 use watershed_schemas::columns;
 use watershed_schemas::manifest::Accuracy;
-use watershed_schemas::measure::{self, ErrorBound};
+use watershed_schemas::measure::top_k::TopKStates;
+use watershed_schemas::measure::{self, ErrorBound, States};
 use watershed_schemas::states::StateTable;
-use watershed_schemas::types::DataType;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
-
-use crate::check::ROWS;
 
 /// The ledger of one view and run, filled group by group.
 #[derive(Debug, Default)]
@@ -51,15 +47,13 @@ impl Ledger {
         states: &StateTable,
         order: &[u32],
     ) -> PolarsResult<()> {
-        let rows = columns::values(exact.column(ROWS)?.as_materialized_series(), &DataType::BigInt)?;
         for line in &mut self.lines {
             let measure = &view.measures[line.index];
             let truths =
                 columns::values(exact.column(&measure.name)?.as_materialized_series(), &measure.result_type)?;
-            for ((truth, row), events) in truths.iter().zip(order).zip(&rows) {
-                let states = states.measures[line.index].as_ref();
-                let (estimate, scale) = (states.finish(*row), states.error_scale(*row));
-                if let Some(error) = error(truth, &estimate, scale, number(events).unwrap_or_default()) {
+            let states = states.measures[line.index].as_ref();
+            for (truth, row) in truths.iter().zip(order) {
+                if let Some(error) = error(truth, states, *row) {
                     line.add(error);
                 }
             }
@@ -103,19 +97,17 @@ fn rounded(error: f64) -> f64 {
     format!("{error:.5e}").parse().unwrap_or(error)
 }
 
-/// How far an estimate is off: numbers relative to `scale` or else to the truth, top-k counts as a share of
-/// the cell's events. `None` where there is nothing to estimate.
-fn error(truth: &Value, estimate: &Value, scale: Option<f64>, events: f64) -> Option<f64> {
-    if let (Value::TopK(truth), Value::TopK(estimate)) = (truth, estimate) {
-        let estimated: HashMap<String, u64> =
-            estimate.iter().map(|(value, count)| (format!("{value:?}"), *count)).collect();
-        let off = truth.iter().map(|(value, count)| {
-            let found = estimated.get(&format!("{value:?}")).copied().unwrap_or_default();
-            count.abs_diff(found) as f64 / events.max(1.0)
-        });
-        return off.reduce(f64::max);
+/// How far a cell's estimate is off: numbers relative to the state's own scale or else to the truth, top-k counts
+/// as a share of all occurrences (NULLs, and what the measure's filter leaves out, are none). `None` where there is
+/// nothing to estimate.
+fn error(truth: &Value, states: &dyn States, row: u32) -> Option<f64> {
+    if let (Value::TopK(truth), Some(items)) = (truth, states.as_any().downcast_ref::<TopKStates>()) {
+        // A frequent item is compared with its own estimate: at the edge of the list another may stand in its place
+        // although both counts are within the bound.
+        let off = truth.iter().map(|(value, count)| count.abs_diff(items.estimate(row, value)));
+        return Some(off.max()? as f64 / items.occurrences(row).max(1) as f64);
     }
-    let (truth, estimate) = (number(truth)?, number(estimate)?);
+    let (truth, estimate, scale) = (number(truth)?, number(&states.finish(row))?, states.error_scale(row));
     let off = (truth - estimate).abs();
     if off == 0.0 {
         return Some(0.0);

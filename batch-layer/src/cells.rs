@@ -9,14 +9,13 @@ use arrow::array::{ArrayRef, AsArray, TimestampMicrosecondArray};
 use arrow::datatypes::{Field, Schema, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
-use polars::io::HiveOptions;
 use polars::prelude::*;
-use polars_buffer::Buffer;
 use watershed_schemas::columns;
+use watershed_schemas::events::scan;
 use watershed_schemas::exact::{Grouping, exact, window_start};
 use watershed_schemas::keys::Keys;
 use watershed_schemas::states::{StateTable, WINDOW_END, WINDOW_START};
-use watershed_schemas::stream::{OFFSET_COLUMN, PARTITION_COLUMN, TIMESTAMP_COLUMN};
+use watershed_schemas::stream::{OFFSET_COLUMN, PARTITION_COLUMN};
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
 
@@ -45,7 +44,7 @@ pub(crate) fn compute(
 }
 
 fn exact_values(view: &View, select: &Select, files: &[Bytes]) -> PolarsResult<DataFrame> {
-    let events = scan(view, files)?.filter(selected(view, select));
+    let events = scan(&view.stream, files)?.filter(selected(view, select));
     exact(view, events, &Grouping::of(view))
         .collect_with_engine(Engine::Streaming)
         .map(|done| done.unwrap_single())
@@ -56,29 +55,11 @@ fn fold(view: &Arc<View>, select: &Select, files: &[Bytes]) -> PolarsResult<Stat
     for file in files {
         let read = view.fields_read().into_iter().chain([PARTITION_COLUMN, OFFSET_COLUMN]);
         let read: Vec<Expr> = read.map(col).collect();
-        let events = scan(view, std::slice::from_ref(file))?.filter(selected(view, select)).select(read);
+        let events =
+            scan(&view.stream, std::slice::from_ref(file))?.filter(selected(view, select)).select(read);
         states.fold(&events.collect()?)?;
     }
     Ok(states)
-}
-
-/// A plan over verified bytes. Fields that were declared after a file was written are NULL in it.
-fn scan(view: &View, files: &[Bytes]) -> PolarsResult<LazyFrame> {
-    let buffers: Vec<Buffer<u8>> = files.iter().map(|file| Buffer::from_owner(file.clone())).collect();
-    let mut schema: polars::prelude::Schema = (view.stream.fields.iter())
-        .map(|field| (PlSmallStr::from(field.name.as_str()), field.data_type.polars()))
-        .collect();
-    schema.with_column(PARTITION_COLUMN.into(), DataType::Int32);
-    schema.with_column(OFFSET_COLUMN.into(), DataType::Int64);
-    schema.with_column(TIMESTAMP_COLUMN.into(), TIMESTAMP);
-    let args = ScanArgsParquet {
-        schema: Some(Arc::new(schema)),
-        allow_missing_columns: true,
-        // Bytes have no folders to take columns from.
-        hive_options: HiveOptions::new_disabled(),
-        ..Default::default()
-    };
-    LazyFrame::scan_parquet_sources(ScanSources::Buffers(buffers.into()), args)
 }
 
 const TIMESTAMP: DataType = DataType::Datetime(TimeUnit::Microseconds, None);

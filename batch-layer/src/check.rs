@@ -14,7 +14,7 @@ use watershed_schemas::view::{Aggregate, Measure, View};
 use crate::BatchError;
 
 /// The name of the column in which exact values carry the number of events of their cell.
-pub(crate) const ROWS: &str = "_rows";
+const ROWS: &str = "_rows";
 
 /// As many events went into the exact values as were folded.
 pub(crate) fn rows(view: &View, exact: &DataFrame, folded: u64) -> Result<(), BatchError> {

@@ -22,7 +22,8 @@ pub enum BatchError {
     Gap { topic: String, partition: Partition, needed: Offset, start: Offset },
     #[error(
         "topic {topic} ends at offset {end} in partition {partition}, but version {version} has folded it up to \
-         {watershed}: the topic was truncated or created anew; restore it, or give the stream another topic or store"
+         {watershed}: the topic was truncated or created anew; restore it, or begin anew under another stream name \
+         or store.url"
     )]
     Truncated { topic: String, partition: Partition, version: Version, watershed: Offset, end: Offset },
     #[error(
@@ -51,6 +52,18 @@ pub enum BatchError {
     Encode { partition: Partition, source: PolarsError },
     #[error("stream {stream} has no version {version} in the store; retained are {retained}")]
     UnknownVersion { stream: String, version: Version, retained: String },
+    #[error(
+        "version {version} of stream {stream} is past retention (batch.keep_versions), so its files may be gone at any \
+         moment: go back to one of {oldest} to {newest}"
+    )]
+    PastRetention { stream: String, version: Version, oldest: Version, newest: Version },
+    /// What was below the watershed would have to be live again.
+    #[error(
+        "topic {topic} begins at offset {start} in partition {partition}, but with version {version} everything from \
+         {needed} on is live again: Kafka has let go of what lies between, and rebuilding live states from the \
+         master dataset is not supported yet; go back to a version whose watershed is {start} or later there"
+    )]
+    Forgotten { topic: String, partition: Partition, version: Version, needed: Offset, start: Offset },
     #[error("a worker of the run ended early: {0}")]
     Worker(#[from] tokio::task::JoinError),
 }

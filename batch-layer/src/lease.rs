@@ -46,6 +46,13 @@ pub(crate) async fn announce(store: &Store, intent: Intent, now_ms: i64) -> Resu
     Ok(Lease::Held(intent))
 }
 
+/// Takes an intent back, so that nobody waits for its lease.
+pub(crate) async fn withdraw(store: &Store, intent: &Intent) {
+    if let Err(error) = store.remove_intent(intent).await {
+        tracing::warn!(%error, "the intent could not be removed: it lapses with its lease");
+    }
+}
+
 /// A run whose version is out already only tidies up behind itself.
 fn competes(other: &Intent, intent: &Intent, now_ms: i64) -> bool {
     other.run_id != intent.run_id && other.lease_until_ms > now_ms && other.version >= intent.version

@@ -89,6 +89,23 @@ pub fn plan(
     Ok(Some(Plan { version, target, origin, ranges, gaps, views }))
 }
 
+/// A version that is published again wants everything from its watershed on to be live: the log must hold that.
+pub(crate) fn refuse_forgotten_log(
+    stream: &Stream,
+    old: &Manifest,
+    bounds: &[(Partition, OffsetRange)],
+) -> Result<(), BatchError> {
+    refuse_shrunken_log(stream, old, bounds)?;
+    for (partition, held) in bounds {
+        let needed = old.watershed.get(*partition);
+        if held.from > needed {
+            let (topic, version, start) = (stream.topic.clone(), old.version, held.from);
+            return Err(BatchError::Forgotten { topic, partition: *partition, version, needed, start });
+        }
+    }
+    Ok(())
+}
+
 /// A log that ends before the watershed, or lacks a partition of it, is not the log that was folded.
 fn refuse_shrunken_log(
     stream: &Stream,

@@ -1,7 +1,8 @@
 //! Retention: old versions, and files that no retained version names.
 //!
 //! A manifest goes before its files, the oldest first, so a crash leaves orphans and never a version
-//! with missing files. Nothing goes that somebody may still be reading or about to publish.
+//! with missing files. Nothing goes that somebody may still be reading or about to publish, nor any
+//! file that the store's layout does not know.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub struct Retention {
     /// A version stays for this long after its successor came, whatever the count: answers are being made from
     /// it, and a run that began on it must find that its number is taken.
     pub superseded: Duration,
-    /// A file that no version names stays for this long: longer than any run takes.
+    /// A file that no version names stays for this long, and for as long as its run has an intent.
     pub orphans: Duration,
 }
 
@@ -26,6 +27,14 @@ impl Default for Retention {
     fn default() -> Self {
         let minute = Duration::from_secs(60);
         Retention { versions: 5, superseded: 10 * minute, orphans: 24 * 60 * minute }
+    }
+}
+
+impl Retention {
+    /// The oldest version that stays whatever time passes, until one comes after `newest`.
+    pub(crate) fn oldest_kept(self, newest: Version) -> Version {
+        let others = u64::try_from(self.versions.max(1) - 1).unwrap_or(u64::MAX);
+        Version(newest.0.saturating_sub(others).max(1))
     }
 }
 
@@ -56,25 +65,32 @@ pub(crate) async fn retain(
     published.sort();
     let dropped = dropped(&published, retention, now_ms);
     let mut unnamed = BTreeSet::new();
-    let mut folders = folders(newest);
     for version in &dropped {
         if let Some(manifest) = store.manifest(stream, *version).await? {
             unnamed.extend(named(&manifest));
-            folders.extend(self::folders(&manifest));
             store.delete(&Object::Manifest { stream: stream.clone(), version: *version }.path()).await?;
         }
     }
-    for folder in folders {
-        let orphans = store.list_objects(&folder).await?;
-        let old =
-            |object: &StoredObject| object.modified_ms.saturating_add(millis(retention.orphans)) <= now_ms;
-        unnamed.extend(orphans.into_iter().filter(old).map(|object| object.path));
+    let running = running(store).await?;
+    let orphaned = |object: &StoredObject| {
+        let old = object.modified_ms.saturating_add(millis(retention.orphans)) <= now_ms;
+        old && run_of(&object.path).is_some_and(|run| !running.contains(&run))
+    };
+    // All views: what dead runs leave may belong to one that no version has ever named.
+    for folder in [layout::events(stream), layout::dead_letters(stream), layout::VIEWS.to_string()] {
+        let found = store.list_objects(&folder).await?;
+        unnamed.extend(found.into_iter().filter(orphaned).map(|object| object.path));
     }
-    let retained = published.iter().map(|(version, _)| *version).filter(|version| !dropped.contains(version));
-    for version in retained {
-        if let Some(manifest) = store.manifest(stream, version).await? {
-            named(&manifest).for_each(|path| _ = unnamed.remove(path.as_str()));
+    // Counted up, for numbers have no holes: this sees what a listing may not show yet, and a version that came
+    // meanwhile, such as a rollback to an old one.
+    let mut version = published.get(dropped.len()).map_or(newest.version, |(oldest_kept, _)| *oldest_kept);
+    loop {
+        match store.manifest(stream, version).await? {
+            Some(manifest) => named(&manifest).for_each(|path| _ = unnamed.remove(&path)),
+            None if version > newest.version => break,
+            None => {}
         }
+        version = version.next();
     }
     if !unnamed.is_empty() {
         keep_what_other_streams_name(store, stream, &mut unnamed).await?;
@@ -110,10 +126,22 @@ fn named(manifest: &Manifest) -> impl Iterator<Item = String> + '_ {
     events.chain(dead_letters).chain(views).map(|file| file.path.clone())
 }
 
-/// Where a version's files lie.
-fn folders(manifest: &Manifest) -> BTreeSet<String> {
-    let views = manifest.views.keys().map(|view| layout::views(view));
-    views.chain([layout::events(&manifest.stream), layout::dead_letters(&manifest.stream)]).collect()
+/// The runs that have an intent, whichever stream's: their files may yet be named, however long they take, and a
+/// view's folder does not say which stream's run is writing in it.
+async fn running(store: &Store) -> Result<BTreeSet<String>, StoreError> {
+    let intents = store.list(layout::INTENTS).await?;
+    Ok(intents.iter().filter_map(|path| run_of(path)).collect())
+}
+
+/// The run that wrote an object.
+fn run_of(path: &str) -> Option<String> {
+    match Object::parse(path)? {
+        Object::Events { run, .. }
+        | Object::DeadLetters { run, .. }
+        | Object::View { run, .. }
+        | Object::Intent { run, .. } => Some(run),
+        Object::Manifest { .. } | Object::Checkpoint { .. } | Object::Catalog => None,
+    }
 }
 
 fn millis(duration: Duration) -> i64 {

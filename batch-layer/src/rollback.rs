@@ -1,46 +1,83 @@
 //! Rollback: an older result, published again as a new version.
+//!
+//! Retention may run beside it, and takes a version's files with the version. One of the newest `retention.versions` is
+//! safe from it until the next number is taken: by the rollback itself, whose manifest then names those files, or by
+//! another run, and then the rollback has lost. So an older one is refused, and the choice is made again when the
+//! intent is out.
 
-use watershed_schemas::manifest::{Manifest, Version};
-use watershed_store::{Publication, Store};
+use watershed_schemas::manifest::{Intent, Manifest, Version};
+use watershed_store::Publication;
 
+use crate::lease::{self, Lease};
 use crate::publish::rfc3339;
-use crate::run::Clock;
-use crate::{BatchError, Outcome, Report, catalog};
+use crate::{BatchError, Job, Outcome, Report, catalog, plan};
 
 /// Publishes version `to` again under the next number, *with its own watershed*: what came after it is live
-/// again, and the next run lands and folds it anew.
-pub async fn rollback(
-    store: &Store,
-    stream: &str,
-    to: Version,
-    run_id: &str,
-    now: &Clock,
-) -> Result<Outcome, BatchError> {
+/// again, and the next run lands and folds it anew. The intent lets the speed layer open that older epoch as it would
+/// a run's, so the log must still hold everything from there on.
+pub async fn rollback(job: &Job, to: Version) -> Result<Outcome, BatchError> {
+    let started_ms = (job.now)();
+    lease::sweep(&job.store, &job.stream.name, started_ms).await?;
+    let Chosen { old, newest } = choose(job, to).await?;
+    if newest.version == to {
+        return Ok(Outcome::Unchanged(newest));
+    }
+    plan::refuse_forgotten_log(&job.stream, &old, &job.bounds().await?)?;
+    let intent = job.intent(newest.version.next(), old.watershed, started_ms);
+    let intent = match lease::announce(&job.store, intent, started_ms).await? {
+        Lease::Held(intent) => intent,
+        Lease::Busy(Intent { holder, run_id, lease_until_ms, .. }) => {
+            return Ok(Outcome::Busy { holder, run_id, lease_until_ms });
+        }
+    };
+    let outcome = publish_again(job, to, newest.version).await;
+    lease::withdraw(&job.store, &intent).await;
+    outcome
+}
+
+/// The version to go back to, and the newest one.
+struct Chosen {
+    old: Manifest,
+    newest: Manifest,
+}
+
+async fn choose(job: &Job, to: Version) -> Result<Chosen, BatchError> {
+    let (store, stream) = (&job.store, &job.stream.name);
     let retained = store.versions(stream).await?;
     let unknown = || BatchError::UnknownVersion {
-        stream: stream.to_string(),
+        stream: stream.clone(),
         version: to,
         retained: retained.iter().map(Version::to_string).collect::<Vec<_>>().join(", "),
     };
     let old = store.manifest(stream, to).await?.ok_or_else(unknown)?;
     let newest = store.newest(stream, Some(to)).await?.ok_or_else(unknown)?;
-    if newest.version == to {
-        return Ok(Outcome::Unchanged(newest));
+    let oldest = job.options.retention.oldest_kept(newest.version);
+    if to < oldest {
+        let (stream, newest) = (stream.clone(), newest.version);
+        return Err(BatchError::PastRetention { stream, version: to, oldest, newest });
+    }
+    Ok(Chosen { old, newest })
+}
+
+async fn publish_again(job: &Job, to: Version, newest_seen: Version) -> Result<Outcome, BatchError> {
+    let Chosen { old, newest } = choose(job, to).await?;
+    if newest.version != newest_seen {
+        return Ok(Outcome::Lost { winner: newest.run_id });
     }
     let manifest = Manifest {
         version: newest.version.next(),
-        run_id: run_id.to_string(),
-        created_at: rfc3339(now()),
+        run_id: job.options.run_id.clone(),
+        created_at: rfc3339((job.now)()),
         seconds: 0.0,
         rows_landed: 0,
         windows_recomputed: 0,
         ..old
     };
-    match store.publish(&manifest).await? {
+    match job.store.publish(&manifest).await? {
         Publication::Lost { winner } => Ok(Outcome::Lost { winner }),
         Publication::Published => {
             let mut report = Report { manifest, dead_letters: Default::default(), warnings: Vec::new() };
-            if let Err(error) = catalog::refresh(store).await {
+            if let Err(error) = catalog::refresh(&job.store).await {
                 report.warnings.push(format!("the catalogue was not refreshed: {error}"));
             }
             Ok(Outcome::Published(report))

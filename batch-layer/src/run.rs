@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use watershed_schemas::log::Log;
-use watershed_schemas::manifest::{Intent, Manifest};
+use watershed_schemas::manifest::{Intent, Manifest, Version};
+use watershed_schemas::offsets::{OffsetRange, Offsets, Partition};
 use watershed_schemas::stream::Stream;
 use watershed_schemas::view::View;
 use watershed_store::{Publication, Store};
@@ -108,8 +109,7 @@ pub async fn run(job: &Job) -> Result<Outcome, BatchError> {
     job.progress.report(Stage::Bounds, 0, 1);
     lease::sweep(&job.store, &job.stream.name, started_ms).await?;
     let base = job.store.newest(&job.stream.name, None).await?;
-    let (log, topic) = (job.log.clone(), job.stream.topic.clone());
-    let bounds = tokio::task::spawn_blocking(move || log.bounds(&topic)).await?.map_err(BatchError::Log)?;
+    let bounds = job.bounds().await?;
     let wishes = Wishes { full: job.options.full, accept_gap: job.options.accept_gap };
     let Some(plan) = plan(&job.stream, &job.views, base.as_ref(), &bounds, wishes)? else {
         let base = base.expect("only a version that exists can be left as it is");
@@ -119,14 +119,7 @@ pub async fn run(job: &Job) -> Result<Outcome, BatchError> {
     };
 
     job.progress.report(Stage::Intent, 0, 1);
-    let intent = Intent {
-        stream: job.stream.name.clone(),
-        version: plan.version,
-        target: plan.target.clone(),
-        run_id: job.options.run_id.clone(),
-        holder: job.options.holder.clone(),
-        lease_until_ms: started_ms + job.options.lease.as_millis() as i64,
-    };
+    let intent = job.intent(plan.version, plan.target.clone(), started_ms);
     let intent = match lease::announce(&job.store, intent, started_ms).await? {
         Lease::Held(intent) => intent,
         Lease::Busy(Intent { holder, run_id, lease_until_ms, .. }) => {
@@ -150,13 +143,28 @@ pub async fn run(job: &Job) -> Result<Outcome, BatchError> {
     if unpublished {
         publish::discard(&job.store, &written).await;
     }
-    if let Err(error) = job.store.remove_intent(&intent).await {
-        tracing::warn!(%error, "the intent could not be removed: it lapses with its lease");
-    }
+    lease::withdraw(&job.store, &intent).await;
     outcome
 }
 
 impl Job {
+    /// What each partition of the topic holds.
+    pub(crate) async fn bounds(&self) -> Result<Vec<(Partition, OffsetRange)>, BatchError> {
+        let (log, topic) = (self.log.clone(), self.stream.topic.clone());
+        tokio::task::spawn_blocking(move || log.bounds(&topic)).await?.map_err(BatchError::Log)
+    }
+
+    pub(crate) fn intent(&self, version: Version, target: Offsets, started_ms: i64) -> Intent {
+        Intent {
+            stream: self.stream.name.clone(),
+            version,
+            target,
+            run_id: self.options.run_id.clone(),
+            holder: self.options.holder.clone(),
+            lease_until_ms: started_ms + self.options.lease.as_millis() as i64,
+        }
+    }
+
     /// Lands, recomputes, publishes. Every path is in `written` before its file is.
     async fn fulfil(
         &self,
@@ -253,12 +261,14 @@ impl Job {
         let mut warnings = Vec::new();
         self.progress.report(Stage::Catalog, 0, 1);
         if let Err(error) = catalog::refresh(&self.store).await {
-            warnings.push(format!("the catalogue was not refreshed: {error}"));
-        }
-        self.progress.report(Stage::Retain, 0, 1);
-        let retained = retain::retain(&self.store, &manifest, self.options.retention, (self.now)()).await;
-        if let Err(error) = retained {
-            warnings.push(format!("old versions were not removed: {error}"));
+            // The catalogue that stands there may name files which only old versions have: all of them stay.
+            warnings.push(format!("the catalogue was not refreshed, so no version was removed: {error}"));
+        } else {
+            self.progress.report(Stage::Retain, 0, 1);
+            let retained = retain::retain(&self.store, &manifest, self.options.retention, (self.now)()).await;
+            if let Err(error) = retained {
+                warnings.push(format!("old versions were not removed: {error}"));
+            }
         }
         let mut dead_letters: BTreeMap<String, u64> = BTreeMap::new();
         for (kind, count) in landed.dead_letters.iter().flat_map(|file| &file.reasons) {

@@ -21,6 +21,8 @@ pub enum Fault {
     Unheard,
     /// A create is refused as if the object were there, though it is not (S3's 409).
     Conflict,
+    /// The call does nothing and is refused for want of permission: the credentials ran out.
+    Refused,
 }
 
 /// When a store fails. Clones share one script.
@@ -32,8 +34,8 @@ pub struct Faults {
 #[derive(Debug, Default)]
 struct Script {
     calls: u64,
-    /// From this call on (counted from 1) the process is dead to the store.
-    crash: Option<(u64, Fault)>,
+    /// From this call on (counted from 1) nothing goes well: what this call meets, and what all later ones meet.
+    crash: Option<(u64, Fault, Fault)>,
     /// What happens to the next creates of paths that contain a text, in this order.
     creates: VecDeque<(String, Fault)>,
 }
@@ -41,9 +43,14 @@ struct Script {
 impl Faults {
     /// The process dies in call `call`: that call meets `fault`, and every later one is lost.
     pub fn crash_at(&self, call: u64, fault: Fault) {
+        self.fail_from(call, fault, Fault::Lost);
+    }
+
+    /// Call `call` meets `fault`, every later one `later`.
+    pub fn fail_from(&self, call: u64, fault: Fault, later: Fault) {
         let mut script = self.script.lock().expect("no test panics in here");
         script.calls = 0;
-        script.crash = Some((call, fault));
+        script.crash = Some((call, fault, later));
     }
 
     /// The next create of a path that contains `text` meets `fault`.
@@ -62,12 +69,12 @@ impl Faults {
     fn next(&self, created: Option<&Path>) -> Option<Fault> {
         let mut script = self.script.lock().expect("no test panics in here");
         script.calls += 1;
-        if let Some((call, fault)) = script.crash {
+        if let Some((call, fault, later)) = script.crash {
             if script.calls == call {
                 return Some(fault);
             }
             if script.calls > call {
-                return Some(Fault::Lost);
+                return Some(later);
             }
         }
         let (text, fault) = script.creates.front()?;
@@ -116,6 +123,9 @@ impl ObjectStore for FaultyStore {
             }
             Some(Fault::Conflict) => {
                 Err(Error::AlreadyExists { path: at.to_string(), source: "409 Conflict".into() })
+            }
+            Some(Fault::Refused) => {
+                Err(Error::PermissionDenied { path: at.to_string(), source: "403 Forbidden".into() })
             }
         }
     }

@@ -125,7 +125,9 @@ pub fn send(producer: &BaseProducer, topic: &str, partition: i32, payload: Optio
         }
         match producer.send(record) {
             Ok(()) => break,
-            Err(_) => drop(producer.poll(Duration::from_millis(10))),
+            Err(_) => {
+                producer.poll(Duration::from_millis(10));
+            }
         }
     }
     producer.poll(Duration::ZERO);

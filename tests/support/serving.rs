@@ -9,10 +9,13 @@ use arrow::datatypes::{Field, Schema};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use parquet::arrow::ArrowWriter;
-use polars::prelude::{Column, DataFrame, DataType as PolarsType, NamedFrom, Series, TimeUnit};
+use polars::prelude::{
+    Column, DataFrame, DataType as PolarsType, NamedFrom, ParquetReader, ParquetWriter, SerReader, Series,
+    TimeUnit,
+};
 use watershed_schemas::layout::Object;
 use watershed_schemas::live::{LiveError, LiveSource, LiveStatus, Partials, PartialsRequest};
-use watershed_schemas::manifest::{EventFile, Manifest, Version, ViewFile, ViewVersion};
+use watershed_schemas::manifest::{EventFile, Manifest, StoredFile, Version, ViewFile, ViewVersion};
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 use watershed_schemas::project::{Project, SourceFile};
 use watershed_schemas::states::StateTable;
@@ -224,7 +227,7 @@ pub async fn publish(
             run: run.clone(),
         };
         let mut bytes = Vec::new();
-        polars::prelude::ParquetWriter::new(&mut bytes).finish(&mut frame(trips)).expect("memory takes it");
+        ParquetWriter::new(&mut bytes).finish(&mut frame(trips)).expect("memory takes it");
         let file =
             store.write(&path.path(), bytes.into(), trips.len() as u64).await.expect("memory takes it");
         events.push(EventFile { file, date: *date, partition: Partition(0), range });
@@ -248,6 +251,18 @@ pub async fn publish(
     manifest
 }
 
+/// An event file as it was landed when the stream had one field more.
+pub async fn with_another_field(store: &Store, file: &StoredFile) -> StoredFile {
+    let bytes = store.read(file).await.expect("the file is whole");
+    let mut frame = ParquetReader::new(std::io::Cursor::new(bytes)).finish().expect("it is Parquet");
+    let notes = Series::new("note".into(), vec!["a note"; frame.height()]);
+    frame.with_column(Column::from(notes)).expect("columns are of equal length");
+    let mut bytes = Vec::new();
+    ParquetWriter::new(&mut bytes).finish(&mut frame).expect("memory takes it");
+    let path = file.path.replace("run", "older");
+    store.write(&path, bytes.into(), file.rows).await.expect("memory takes it")
+}
+
 pub fn offsets(positions: &[(i32, i64)]) -> Offsets {
     positions.iter().map(|(partition, offset)| (Partition(*partition), Offset(*offset))).collect()
 }
@@ -261,6 +276,7 @@ pub struct ScriptedLive {
 #[derive(Default)]
 struct Script {
     away: bool,
+    never_current: bool,
     /// Live trips by partition, above these watersheds, up to these positions.
     epochs: Vec<Epoch>,
     live: Offsets,
@@ -282,6 +298,11 @@ impl ScriptedLive {
 
     pub fn come_back(&self) {
         self.lock().away = false;
+    }
+
+    /// From now on it says that it never was at the log's end.
+    pub fn lose_sight_of_the_end(&self) {
+        self.lock().never_current = true;
     }
 
     pub fn reach(&self, live: Offsets) {
@@ -309,7 +330,7 @@ impl LiveSource for ScriptedLive {
     async fn partials(&self, request: &PartialsRequest) -> Result<Vec<Partials>, LiveError> {
         let script = self.lock();
         if script.away {
-            return Err(LiveError::Unavailable { reason: "it was told to be away".to_string() });
+            return Err(LiveError::Unavailable { reason: "it was told to be away…".to_string() });
         }
         let project = project();
         let unknown = || LiveError::UnknownView { view: request.view.clone() };
@@ -331,7 +352,7 @@ impl LiveSource for ScriptedLive {
             watershed: epoch.watershed.clone(),
             live: script.live.clone(),
             end: script.live.clone(),
-            current_at_ms: now_ms(),
+            current_at_ms: if script.never_current { 0 } else { now_ms() },
             partitions,
             states,
         }])
@@ -340,13 +361,13 @@ impl LiveSource for ScriptedLive {
     async fn status(&self, _stream: &str) -> Result<Vec<LiveStatus>, LiveError> {
         let script = self.lock();
         if script.away {
-            return Err(LiveError::Unavailable { reason: "it was told to be away".to_string() });
+            return Err(LiveError::Unavailable { reason: "it was told to be away…".to_string() });
         }
         Ok(vec![LiveStatus {
             node: "scripted".to_string(),
             live: script.live.clone(),
             end: script.live.clone(),
-            current_at_ms: now_ms(),
+            current_at_ms: if script.never_current { 0 } else { now_ms() },
             epochs: script.epochs.iter().map(|epoch| epoch.watershed.clone()).collect(),
             ..LiveStatus::default()
         }])

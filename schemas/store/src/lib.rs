@@ -1,13 +1,14 @@
 //! The store: one place where objects are written once, read verified, and published.
 //!
 //! Guarantees: an object is seen whole or not at all; what a manifest names is checked against its
-//! size and SHA-256 before anyone sees it; of several runs that publish one version, one wins
-//! (invariant `ONE_PUBLICATION`); what a call has written is durable when it returns.
+//! size and SHA-256 before anyone sees it, and a manifest against its own; of several runs that publish
+//! one version, one wins (invariant `ONE_PUBLICATION`); what a call has written is durable when it returns.
 
 mod error;
 mod intents;
 mod objects;
 mod publish;
+mod sealed;
 mod url;
 mod verified;
 mod versions;

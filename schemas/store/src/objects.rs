@@ -48,7 +48,8 @@ impl Store {
             let put = self.objects.put_opts(&at, bytes.clone().into(), PutMode::Create.into()).await;
             let error = match put {
                 Ok(_) => return Ok(Created::Yes),
-                Err(error) if is_final(&error) => return Err(error.into()),
+                // A refusal says nothing of the attempts before it: one of them may have landed.
+                Err(error) if attempt == 1 && is_final(&error) => return Err(error.into()),
                 Err(error) => error,
             };
             // "Already exists" may be S3's 409, after which nothing landed; anything else may have landed.

@@ -3,6 +3,7 @@
 use watershed_schemas::layout::Object;
 use watershed_schemas::manifest::Manifest;
 
+use crate::sealed::sealed;
 use crate::{Created, Store, StoreError};
 
 /// What became of a publication.
@@ -26,7 +27,7 @@ impl Store {
             path: path.clone(),
             reason: error.to_string(),
         };
-        let bytes = serde_json::to_vec_pretty(manifest).map_err(unwritable)?;
+        let bytes = sealed(&serde_json::to_vec_pretty(manifest).map_err(unwritable)?);
         match self.create(&path, bytes.into()).await? {
             Created::Yes => Ok(Publication::Published),
             Created::Exists => match self.manifest(&manifest.stream, manifest.version).await? {

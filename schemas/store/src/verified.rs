@@ -49,7 +49,7 @@ async fn sha256(bytes: Bytes) -> String {
     hashed.expect("hashing does not panic, and its task is never aborted")
 }
 
-fn hex(digest: &[u8]) -> String {
+pub(crate) fn hex(digest: &[u8]) -> String {
     use std::fmt::Write;
     digest.iter().fold(String::with_capacity(2 * digest.len()), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a String takes any text");

@@ -3,7 +3,7 @@
 use watershed_schemas::layout::{self, Object};
 use watershed_schemas::manifest::{Manifest, Version};
 
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, sealed};
 
 /// How many listings are tried before a stream whose listed versions are all gone counts as unreadable.
 const LISTINGS: usize = 3;
@@ -57,6 +57,7 @@ impl Store {
             return Ok(None);
         };
         let unreadable = |reason: String| StoreError::Unreadable { path: self.address(&path), reason };
+        sealed::check(&bytes).map_err(unreadable)?;
         let manifest: Manifest =
             serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
         if manifest.stream != stream || manifest.version != version {

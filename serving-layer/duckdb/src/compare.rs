@@ -8,7 +8,7 @@ use watershed_schemas::states::{WINDOW_END, WINDOW_START};
 use watershed_schemas::types::DataType;
 use watershed_schemas::view::View;
 
-use crate::recompute::{no_events, quoted, recomputation, sql_type};
+use crate::recompute::{declared, quoted, recomputation, sql_type};
 use crate::{Engine, EngineError};
 
 /// Doubles differ when they are further apart than this, relative to the larger one.
@@ -47,7 +47,11 @@ pub struct Comparison {
 
 /// Recomputes a view from the master dataset and compares every cell of what was published.
 pub fn compare(engine: &Engine, view: &View, files: &Published) -> Result<Comparison, EngineError> {
-    let events = scan(&files.events).unwrap_or_else(|| no_events(&view.stream));
+    // A field that is younger than every file is NULL in all of them.
+    let mut events = declared(&view.stream);
+    if let Some(landed) = scan(&files.events) {
+        events = format!("{events} UNION ALL BY NAME {landed}");
+    }
     let recomputed = recomputation(view);
     let published = scan(&files.view).unwrap_or_else(|| "SELECT * FROM recomputed WHERE false".to_string());
     engine.execute(&format!(
@@ -122,19 +126,26 @@ fn normalised(data_type: &str) -> String {
 fn differing_cells(view: &View) -> String {
     let mut keys = vec![WINDOW_START.to_string()];
     keys.extend(view.dimensions.iter().map(|dimension| quoted(&dimension.name)));
-    let same_key = keys.iter().map(|key| format!("p.{key} IS NOT DISTINCT FROM r.{key}")).collect::<Vec<_>>();
+    // Of rows with one key the first are compared; further ones have no counterpart.
+    let side = |table: &str| {
+        let place = format!("row_number() OVER (PARTITION BY {})", keys.join(", "));
+        format!("(SELECT *, true AS _present, {place} AS _place FROM {table})")
+    };
+    let mut same_key: Vec<String> =
+        keys.iter().map(|key| format!("p.{key} IS NOT DISTINCT FROM r.{key}")).collect();
+    same_key.push("p._place = r._place".to_string());
     let key = std::iter::once((&view.window.name, WINDOW_START.to_string()))
         .chain(view.dimensions.iter().map(|dimension| (&dimension.name, quoted(&dimension.name))))
         .map(|(name, column)| {
             let name = name.replace('\'', "''");
-            format!("'{name}=' || coalesce(CAST(CASE WHEN p.present THEN p.{column} ELSE r.{column} END AS VARCHAR), 'NULL')")
+            format!("'{name}=' || coalesce(CAST(CASE WHEN p._present THEN p.{column} ELSE r.{column} END AS VARCHAR), 'NULL')")
         })
         .collect::<Vec<_>>()
         .join(" || ', ' || ");
-    let mut cells = vec![cell("row", "p.present IS DISTINCT FROM r.present", "p.present", "r.present")];
+    let mut cells = vec![cell("row", "p._present IS DISTINCT FROM r._present", "p._present", "r._present")];
     cells.push(cell(
         WINDOW_END,
-        &format!("p.present AND r.present AND p.{WINDOW_END} IS DISTINCT FROM r.{WINDOW_END}"),
+        &format!("p._present AND r._present AND p.{WINDOW_END} IS DISTINCT FROM r.{WINDOW_END}"),
         &format!("p.{WINDOW_END}"),
         &format!("r.{WINDOW_END}"),
     ));
@@ -142,22 +153,25 @@ fn differing_cells(view: &View) -> String {
         let (published, recomputed) =
             (format!("p.{}", quoted(&measure.name)), format!("r.{}", quoted(&measure.name)));
         let differs = match &measure.result_type {
+            // Only finite numbers can be near each other: an infinity is within any share of itself, and NaN <= NaN.
             DataType::Double => format!(
-                "({published} IS DISTINCT FROM {recomputed}) AND NOT coalesce(abs({published} - {recomputed}) \
+                "({published} IS DISTINCT FROM {recomputed}) AND NOT coalesce(isfinite({published}) AND \
+                 isfinite({recomputed}) AND abs({published} - {recomputed}) \
                  <= {RELATIVE:e} * greatest(abs({published}), abs({recomputed})) + {ABSOLUTE:e}, false)"
             ),
             _ => format!("{published} IS DISTINCT FROM {recomputed}"),
         };
-        let both = format!("p.present AND r.present AND ({differs})");
+        let both = format!("p._present AND r._present AND ({differs})");
         cells.push(cell(&measure.name, &both, &published, &recomputed));
     }
     format!(
         "WITH joined AS (SELECT {key} AS key, unnest(list_filter([{}], lambda cell: cell.differs)) AS cell \
-         FROM (SELECT *, true AS present FROM published) p \
-         FULL OUTER JOIN (SELECT *, true AS present FROM recomputed) r ON {}) \
+         FROM {} p FULL OUTER JOIN {} r ON {}) \
          SELECT key, cell.name AS name, cell.published AS published, cell.recomputed AS recomputed \
          FROM joined ORDER BY key, name",
         cells.join(", "),
+        side("published"),
+        side("recomputed"),
         same_key.join(" AND "),
     )
 }

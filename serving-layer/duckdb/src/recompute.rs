@@ -109,7 +109,7 @@ fn same_key(table: &str, dimensions: usize) -> String {
 }
 
 /// An empty table with the columns of a stream's events.
-pub(crate) fn no_events(stream: &Stream) -> String {
+pub(crate) fn declared(stream: &Stream) -> String {
     let fields = stream
         .fields
         .iter()
