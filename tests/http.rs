@@ -1,5 +1,9 @@
 //! The HTTP API through a real server: what it answers, in which shape, and how it refuses.
 
+mod coverage;
+mod pages;
+mod refusals;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +12,7 @@ use object_store::memory::InMemory;
 use reqwest::{Client, Response};
 use serde_json::{Value as Json, json};
 use watershed_schemas::live::{LiveSource, Partials, PartialsRequest};
-use watershed_schemas::manifest::Manifest;
+use watershed_schemas::manifest::{Manifest, Version};
 use watershed_schemas::offsets::{Offset, Partition};
 use watershed_schemas::project::Project;
 use watershed_serving::http::{PartialsServer, ServeSettings, Server};
@@ -17,6 +21,7 @@ use watershed_store::Store;
 
 use crate::support::serving::{
     DAY, HOUR, NEW_YEAR, ScriptedLive, Trip, client, fold, hourly, offsets, project, publish, trip,
+    with_another_field,
 };
 
 /// A server over a store in memory and a speed layer that says what it is told to.
@@ -357,6 +362,25 @@ async fn exact_numbers_at_a_coarser_grain_come_from_the_events() {
     let (status, body) = world.refused(requiring("batch")).await;
     assert_eq!(status, 422);
     assert!(body["detail"].as_str().is_some_and(|detail| detail.starts_with("exact: ")), "{body}");
+}
+
+#[tokio::test]
+async fn exact_numbers_come_also_from_events_with_a_field_that_is_declared_no_more() {
+    let world = World::with_both_sides().await;
+    let question = json!({ "view": "trips_hourly", "measures": ["riders"], "group_by": [], "grain": "all",
+                           "accuracy": "exact" });
+    let before = world.ask(question.clone()).await;
+    let first = world.store.manifest("trips", Version(1)).await.expect("memory reads").expect("it is there");
+    let mut second = Manifest { version: Version(2), run_id: "run2".to_string(), ..first };
+    for event in &mut second.events {
+        event.file = with_another_field(&world.store, &event.file).await;
+    }
+    let _ = world.store.publish(&second).await.expect("memory takes it");
+    world.server.refresh();
+    world.until_version(2).await;
+    let after = world.ask(question).await;
+    assert_eq!((&after["data"], &after["answer"]["version"]), (&before["data"], &json!(2)));
+    assert_eq!(after["data"], json!([{ "riders": 3 }]));
 }
 
 #[tokio::test]

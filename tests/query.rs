@@ -1,5 +1,7 @@
 //! Questions: what is understood, what is refused and in which words, and how time is cut.
 
+use watershed_schemas::project::{Project, SourceFile};
+use watershed_schemas::value::Value;
 use watershed_schemas::window::{Length, Window};
 use watershed_serving::grain::{self, Buckets, Grain};
 use watershed_serving::plan::{Column, Plan, plan};
@@ -128,6 +130,12 @@ fn what_is_wrong_with_a_body_is_said_with_its_place_and_the_nearest_name() {
             Some("Europe/Berlin"),
         ),
         ("{\"view\":\"v\",\"from\":\"yesterday\"}", "from \"yesterday\" is not a time", Some((1, 20)), None),
+        (
+            "{\"view\":\"v\",\"to\":\"+12000-01-01\"}",
+            "to \"+12000-01-01\" is not a time",
+            Some((1, 18)),
+            None,
+        ),
         ("{\"view\":\"v\",\"require\":[\"fresh\"]}", "fresh needs a duration", Some((1, 24)), None),
         (
             "{\"view\":\"v\",\"where\":{\"city\":{\"nto\":[]}}}",
@@ -228,9 +236,20 @@ fn a_question_against_its_view_is_refused_with_what_is_wrong() {
         let values = vec![Literal::Json(value)];
         vec![Filter { dimension: dimension.to_string(), negated: false, values }]
     };
+    let order = Order { column: "trips".into(), descending: true };
     for (query, detail) in [
         (Query { group_by: Some(vec!["hour".into()]), ..query.clone() }, "use \"grain\""),
         (Query { group_by: Some(vec!["city".into(), "city".into()]), ..query.clone() }, "occurs twice"),
+        (Query { order_by: vec![order.clone(), order], ..query.clone() }, "occurs twice in order_by"),
+        (
+            Query {
+                measures: Some(vec![]),
+                group_by: Some(vec![]),
+                grain: Some(Grain::All),
+                ..query.clone()
+            },
+            "would have no columns",
+        ),
         (Query { filters: filter("city", 1.into()), ..query.clone() }, "found 1, expected a text"),
         (
             Query { filters: filter("line", "one".into()), ..query.clone() },
@@ -252,6 +271,30 @@ fn a_question_against_its_view_is_refused_with_what_is_wrong() {
         let refusal = planned(query).unwrap_err();
         assert_eq!(refusal.reason, Reason::WrongQuestion);
         assert!(refusal.detail.contains(detail), "{}", refusal.detail);
+    }
+}
+
+#[test]
+fn a_decimal_is_compared_exactly_and_refused_where_its_dimension_cannot_hold_it() {
+    let file = |path: &str, text: &str| SourceFile { path: path.to_string(), text: text.to_string() };
+    let schema = "CREATE TABLE rides (at TIMESTAMP NOT NULL, fare DECIMAL(6,2))
+                  WITH (topic = 'rides', format = 'json', event_time = 'at');";
+    let job = "CREATE MATERIALIZED VIEW by_fare AS
+               SELECT fare, tumble(at, INTERVAL '1 hour') AS hour, count(*) AS rides
+               FROM rides GROUP BY fare, hour;";
+    let project = Project::parse(&[file("schemas/rides.sql", schema)], &[file("jobs/by_fare.sql", job)]);
+    let project = project.unwrap_or_else(|problems| panic!("{problems:?}"));
+    let view = project.view("by_fare").unwrap();
+    let planned = |text: &str| {
+        let values = vec![Literal::Text(text.to_string())];
+        let filters = vec![Filter { dimension: "fare".into(), negated: false, values }];
+        plan(&Query { filters, ..Query::of("by_fare") }, view).map(|plan| plan.conditions[0].values.clone())
+    };
+    assert_eq!(planned("-12.5").unwrap(), [Value::Decimal(-1250, 2)]);
+    assert_eq!(planned("9999.990").unwrap(), [Value::Decimal(999_999, 2)]);
+    for beyond in ["10000.00", "-10000", "0.001", "1e3", "170141183460469231731687303715884105728"] {
+        let refusal = planned(beyond).unwrap_err();
+        assert!(refusal.detail.contains("expected a decimal number"), "{}", refusal.detail);
     }
 }
 

@@ -17,6 +17,8 @@ mod cursor;
 mod fill;
 mod order;
 
+pub use cursor::{Cursor, Pin};
+
 /// More rows than this are refused: ask for fewer with `limit` and `cursor`.
 pub const MOST_ROWS: usize = 1_000_000;
 
@@ -76,13 +78,19 @@ pub struct Statistics {
 /// Exact values that stand in for merged sketches: per measure of the plan, by group.
 pub type Recomputed = BTreeMap<usize, Vec<Option<Value>>>;
 
-/// Orders, cuts and finishes groups.
-pub fn finish(plan: &Plan, mut groups: Groups<'_>, recomputed: &Recomputed) -> Result<Answer, Refusal> {
+/// Orders, cuts and finishes groups. The page begins behind the key `after`; `pin` goes into the next one's cursor.
+pub fn finish(
+    plan: &Plan,
+    mut groups: Groups<'_>,
+    recomputed: &Recomputed,
+    pin: Pin,
+    after: Option<&[Value]>,
+) -> Result<Answer, Refusal> {
     if plan.fill != Fill::None {
         fill::fill(plan, &mut groups)?;
     }
     let cells = Cells { plan, groups: &groups, recomputed };
-    let (chosen, next_cursor) = order::page(&cells)?;
+    let (chosen, next_cursor) = order::page(&cells, pin, after);
     if chosen.len() > MOST_ROWS {
         let detail = format!(
             "the answer has {} rows, more than {MOST_ROWS}: narrow it, or page with \"limit\"",

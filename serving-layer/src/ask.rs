@@ -1,5 +1,6 @@
 //! Asking: one version, one live half, one answer.
 
+mod kept;
 mod tables;
 
 use std::sync::Arc;
@@ -7,28 +8,46 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::DateTime;
 use watershed_schemas::live::{LiveError, PartialsRequest};
+use watershed_schemas::manifest::Version;
 use watershed_schemas::offsets::Partition;
 use watershed_schemas::states::StateTable;
+use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
+use watershed_store::StoreError;
 
-use crate::answer::{self, Answer, Block, Recomputed};
+use crate::answer::{self, Answer, Block, Cursor, Pin, Recomputed};
 use crate::cells::Cells;
 use crate::live::{Chosen, choose};
 use crate::merge::{self, Groups, Selection, Source};
 use crate::plan::{Plan, plan};
-use crate::query::{Accuracy, Query, Requirement};
+use crate::query::{Accuracy, Fill, Query, Requirement};
 use crate::recompute::{self, RecomputeError, Row};
 use crate::refusal::{Reason, Refusal};
+use crate::turns::{Turns, beside};
 use crate::versions::{LoadError, Loaded, LoadedView, Readiness, StreamState, Streams};
+use kept::Kept;
 use tables::Tables;
 
 /// Questions that look at more cells than this leave the thread that serves connections.
 const INLINE_CELLS: usize = 20_000;
+/// Decoding a cell takes longer than looking at one.
+const INLINE_DECODED: usize = 2_000;
 
 /// Answers questions from the streams' versions in service and the speed layer.
 pub struct Serving {
     pub streams: Arc<Streams>,
-    tables: Tables,
+    tables: Arc<Tables>,
+    kept: Kept,
+    /// For questions of many cells: each may hold a view's groups once more.
+    large: Turns,
+    /// For reading events anew: Polars takes every core for one question.
+    recomputing: Turns,
+}
+
+/// What an answer is made of: a version, and for live questions the states at or above its watershed.
+struct Halves {
+    loaded: Option<Arc<Loaded>>,
+    live: Option<Live>,
 }
 
 /// The live half, as far as there is one.
@@ -40,7 +59,14 @@ struct Live {
 
 impl Serving {
     pub fn new(streams: Arc<Streams>) -> Self {
-        Serving { streams, tables: Tables::default() }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Serving {
+            streams,
+            tables: Arc::default(),
+            kept: Kept::default(),
+            large: Turns::new(cores.max(2)),
+            recomputing: Turns::new(1),
+        }
     }
 
     /// A view of the project by name.
@@ -66,53 +92,69 @@ impl Serving {
             let trouble = state.trouble().unwrap_or_else(|| "the store has not been read yet".to_string());
             return Err(Refusal::not_ready(trouble));
         }
-        let (loaded, live) = match query.as_of {
-            Some(version) => {
-                let retained =
-                    state.retained(&self.streams.store, version).await.map_err(|error| unread(&error))?;
-                let unknown = || {
-                    let detail = format!("version {version} of stream {} is not retained", view.stream.name);
-                    Refusal::new(Reason::UnknownName, detail).at("as_of", &version.to_string())
-                };
-                (Some(retained.ok_or_else(unknown)?), None)
-            }
-            None if plan.batch_only => (state.current(), None),
-            None => self.halves(state, view).await?,
-        };
-        let held = loaded.as_ref().filter(|loaded| loaded.views.contains_key(&view.name));
-        let block = block(state, held.map(Arc::as_ref), live.as_ref());
+        let cursor = plan.cursor.as_deref().map(|text| Cursor::read(&plan, text)).transpose()?;
+        let halves = self.halves(state, &plan, cursor.as_ref()).await?;
+        let held = halves.held(view);
+        let block = block(state, held, halves.live.as_ref());
+        let pin = Pin::of(&block);
+        if let Some(cursor) = cursor.as_ref().filter(|cursor| cursor.pin != pin) {
+            return Err(gone(cursor));
+        }
         let recomputed = match (plan.accuracy, held) {
             (Accuracy::Exact, Some(held)) => self.recompute(held, &plan).await?,
             _ => Exacts::default(),
         };
         let batch = held.and_then(|held| held.views.get(&view.name)).cloned();
         let batch = batch.unwrap_or_else(|| Arc::new(LoadedView::empty(view.clone())));
-        let tables = live.map(|live| live.tables).unwrap_or_default();
+        let tables = halves.live.as_ref().map(|live| live.tables.clone()).unwrap_or_default();
         let require = plan.require.clone();
 
         let cells = batch.rows() + tables.iter().map(|table| table.cells()).sum::<usize>();
-        let mut answer = if cells <= INLINE_CELLS {
-            compute(&plan, &batch, &tables, &recomputed)?
-        } else {
-            let computed =
-                tokio::task::spawn_blocking(move || compute(&plan, &batch, &tables, &recomputed)).await;
-            computed.map_err(|error| {
-                Refusal::new(Reason::Failed, format!("answering was interrupted: {error}"))
-            })??
-        };
+        let small = cells <= INLINE_CELLS && plan.fill == Fill::None;
+        let after = cursor.map(|cursor| cursor.after);
+        let compute = move || compute(&plan, &batch, &tables, &recomputed, pin, after.as_deref());
+        let mut answer = if small { compute()? } else { self.large.take(compute).await?? };
+        if answer.next_cursor.is_some() {
+            self.kept.keep(view, pin, halves.clone());
+        }
         answer.block = block;
         meets(&answer, &require)?;
         answer.statistics.elapsed_ms = began.elapsed().as_micros() as f64 / 1_000.0;
         Ok(answer)
     }
 
-    /// A version and the states at or above its watershed. Should the epoch be gone because a newer version
-    /// took over meanwhile, that one is asked for.
+    /// What the answer is to be made of: for a page, what the page before was made of, if it is still there.
     async fn halves(
         &self,
         state: &StreamState,
-        view: &Arc<View>,
-    ) -> Result<(Option<Arc<Loaded>>, Option<Live>), Refusal> {
+        plan: &Plan,
+        cursor: Option<&Cursor>,
+    ) -> Result<Arc<Halves>, Refusal> {
+        let view = &plan.view;
+        if let Some(kept) = cursor.and_then(|cursor| self.kept.find(view, cursor.pin)) {
+            return Ok(kept);
+        }
+        if !plan.batch_only {
+            return self.live_halves(state, view).await.map(Arc::new);
+        }
+        let continued = cursor.and_then(|cursor| cursor.pin.version());
+        let Some(version) = plan.as_of.or(continued) else {
+            return Ok(Arc::new(Halves { loaded: state.current(), live: None }));
+        };
+        let retained = state.retained(&self.streams.store, version).await.map_err(|error| unread(&error))?;
+        let halves = Halves { loaded: retained, live: None };
+        if halves.held(view).is_none() {
+            return Err(match (plan.as_of, cursor) {
+                (None, Some(cursor)) => gone(cursor),
+                _ => no_such_version(view, version, halves.loaded.is_some()),
+            });
+        }
+        Ok(Arc::new(halves))
+    }
+
+    /// A version and the states at or above its watershed. Should the epoch be gone because a newer version
+    /// took over meanwhile, that one is asked for.
+    async fn live_halves(&self, state: &StreamState, view: &Arc<View>) -> Result<Halves, Refusal> {
         let mut loaded = state.current();
         loop {
             let held = loaded.as_ref().filter(|loaded| loaded.views.contains_key(&view.name));
@@ -126,8 +168,8 @@ impl Serving {
             let error = match self.streams.live().partials(&request).await {
                 Ok(replies) => {
                     let chosen = choose(replies, watershed);
-                    let tables = self.tables.decode(view, &chosen)?;
-                    return Ok((loaded, Some(Live { chosen, tables, missing: None })));
+                    let tables = self.decode(view, &chosen).await?;
+                    return Ok(Halves { loaded, live: Some(Live { chosen, tables, missing: None }) });
                 }
                 Err(error) => error,
             };
@@ -146,8 +188,17 @@ impl Serving {
             }
             let live =
                 Live { chosen: Chosen::default(), tables: Vec::new(), missing: Some(error.to_string()) };
-            return Ok((loaded, Some(live)));
+            return Ok(Halves { loaded, live: Some(live) });
         }
+    }
+
+    async fn decode(&self, view: &Arc<View>, chosen: &Chosen) -> Result<Vec<Arc<StateTable>>, Refusal> {
+        let cells: usize = chosen.states.iter().map(|(.., states)| states.num_rows()).sum();
+        if cells <= INLINE_DECODED {
+            return self.tables.decode(view, chosen);
+        }
+        let (tables, view, chosen) = (self.tables.clone(), view.clone(), chosen.clone());
+        beside(move || tables.decode(&view, &chosen)).await?
     }
 
     async fn recompute(&self, held: &Loaded, plan: &Plan) -> Result<Exacts, Refusal> {
@@ -155,15 +206,29 @@ impl Serving {
         if measures.is_empty() {
             return Ok(Exacts::default());
         }
-        let rows = recompute::recompute(&self.streams.store, &held.manifest, plan, &measures).await;
+        let turn = self.recomputing.wait().await?;
+        let rows = recompute::recompute(&self.streams.store, &held.manifest, plan, &measures, turn).await;
         let rows = rows.map_err(|error| match error {
             RecomputeError::TooLarge { .. } => Refusal::new(Reason::TooLarge, error.to_string()),
+            RecomputeError::Store(StoreError::Object(_)) => Refusal::not_ready(error.to_string()),
             error => {
                 tracing::error!(view = plan.view.name, %error, "exact values not recomputed");
                 Refusal::new(Reason::Failed, error.to_string())
             }
         })?;
         Ok(Exacts { measures, rows })
+    }
+}
+
+impl Halves {
+    /// The version, if it holds the view in the project's own definition.
+    fn held(&self, view: &View) -> Option<&Loaded> {
+        self.loaded.as_deref().filter(|loaded| loaded.views.contains_key(&view.name))
+    }
+
+    /// Cells of the live half.
+    fn live_cells(&self) -> usize {
+        self.live.iter().flat_map(|live| &live.tables).map(|table| table.cells()).sum()
     }
 }
 
@@ -180,6 +245,8 @@ fn compute(
     batch: &LoadedView,
     live: &[Arc<StateTable>],
     exacts: &Exacts,
+    pin: Pin,
+    after: Option<&[Value]>,
 ) -> Result<Answer, Refusal> {
     let reached = |cells: &&Arc<Cells>| cells.windows.is_some_and(|(first, last)| plan.reaches(first, last));
     let below = batch.files.iter().map(|file| &file.cells).filter(reached);
@@ -197,7 +264,7 @@ fn compute(
     };
     let groups = merge::merge(&sources, &selection);
     let recomputed = by_group(&groups, exacts);
-    answer::finish(plan, groups, &recomputed)
+    answer::finish(plan, groups, &recomputed, pin, after)
 }
 
 /// Finds for each group what was recomputed for it.
@@ -270,7 +337,7 @@ fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Blo
         watershed,
         live: reached,
         end,
-        freshness_ms: chosen.current_at_ms.map(|current| (now_ms() - current).max(0)),
+        freshness_ms: chosen.current_at_ms.and_then(age_ms),
         complete: incomplete_because.is_none(),
         incomplete_because,
         gaps,
@@ -311,8 +378,41 @@ fn meets(answer: &Answer, require: &[Requirement]) -> Result<(), Refusal> {
 }
 
 fn unread(error: &LoadError) -> Refusal {
+    // The store is away for the moment.
+    if let LoadError::Store(StoreError::Object(_)) = error {
+        return Refusal::not_ready(error.to_string());
+    }
     tracing::error!(%error, "retained version not loaded");
     Refusal::new(Reason::Failed, error.to_string())
+}
+
+/// `other` is true where the version is retained but holds another definition of the view.
+fn no_such_version(view: &View, version: Version, other: bool) -> Refusal {
+    let stream = &view.stream.name;
+    let detail = match other {
+        true => format!(
+            "version {version} of stream {stream} does not hold view {} as it is defined now",
+            view.name
+        ),
+        false => format!("version {version} of stream {stream} is not retained"),
+    };
+    Refusal::new(Reason::UnknownName, detail).at("as_of", &version.to_string())
+}
+
+fn gone(cursor: &Cursor) -> Refusal {
+    let of = match cursor.pin.version() {
+        Some(version) => format!("version {version}"),
+        None => "the log before the first version".to_string(),
+    };
+    let detail = format!(
+        "the cursor continues an answer from {of} and the records live then, which are no longer held together: ask again without \"cursor\""
+    );
+    Refusal { reason: Reason::Gone, ..Refusal::wrong("cursor", detail) }
+}
+
+/// How long ago a speed node was at the log's end; `None` where it never was.
+pub fn age_ms(current_at_ms: i64) -> Option<i64> {
+    (current_at_ms > 0).then(|| (now_ms() - current_at_ms).max(0))
 }
 
 /// Milliseconds since 1970-01-01.

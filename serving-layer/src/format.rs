@@ -8,7 +8,7 @@ mod json;
 mod text;
 
 use crate::answer::Answer;
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::{Reason, Refusal, nearest};
 
 /// A form that an answer can take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Format {
         FORMATS.iter().find(|(_, known, _)| *known == name).map(|(format, ..)| *format).ok_or_else(|| {
             let known = FORMATS.map(|(_, name, _)| name);
             let detail = format!("format \"{name}\" is unknown, expected one of: {}", known.join(", "));
-            let did_you_mean = watershed_schemas::problem::nearest(name, known);
+            let did_you_mean = nearest(name, known);
             Refusal { did_you_mean, ..Refusal::wrong_at("format", name, detail) }
         })
     }
@@ -73,9 +73,16 @@ impl Format {
     }
 }
 
-/// What the header `Watershed-Answer` holds.
+/// What the header `Watershed-Answer` holds: JSON in ASCII alone, which every client reads alike.
 pub fn header(answer: &Answer) -> String {
-    json::head(answer)
+    let mut ascii = String::new();
+    for unit in json::head(answer).encode_utf16() {
+        match u8::try_from(unit) {
+            Ok(byte @ 0x20..0x7f) => ascii.push(char::from(byte)),
+            _ => ascii.push_str(&format!("\\u{unit:04x}")),
+        }
+    }
+    ascii
 }
 
 fn failed(error: impl std::fmt::Display) -> Refusal {

@@ -17,5 +17,6 @@ pub mod plan;
 pub mod query;
 mod recompute;
 pub mod refusal;
+mod turns;
 pub mod versions;
 mod wire;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono_tz::Tz;
+use watershed_schemas::manifest::Version;
 use watershed_schemas::types::DataType;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
@@ -33,6 +34,7 @@ pub struct Plan {
     pub limit: Option<usize>,
     pub cursor: Option<String>,
     pub accuracy: Accuracy,
+    pub as_of: Option<Version>,
     /// True where live records have no part.
     pub batch_only: bool,
     pub require: Vec<Requirement>,
@@ -84,12 +86,21 @@ pub fn plan(query: &Query, view: &Arc<View>) -> Result<Plan, Refusal> {
         limit: query.limit,
         cursor: query.cursor.clone(),
         accuracy: query.accuracy,
+        as_of: query.as_of,
         batch_only: query.batch_only(),
         require: query.require.clone(),
         provenance: query.provenance,
     };
+    if plan.columns().is_empty() {
+        let detail = "the answer would have no columns: name a measure or a dimension";
+        return Err(Refusal::wrong("measures", detail));
+    }
     for order in &query.order_by {
         let key = OrderKey { by: plan.column(&order.column)?, descending: order.descending };
+        if plan.order.iter().any(|before| before.by == key.by) {
+            let detail = format!("\"{}\" occurs twice in order_by", order.column);
+            return Err(Refusal::wrong_at("order_by", &order.column, detail));
+        }
         plan.order.push(key);
     }
     Ok(plan)

@@ -160,11 +160,12 @@ impl Query {
 /// Readers of single values, shared by both ways to ask. `key` names the place in errors.
 mod values {
     use super::*;
+    use crate::refusal::nearest;
 
     pub fn time_zone(text: &str) -> Result<Tz, Refusal> {
         text.parse().map_err(|_| {
             let known = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
-            let did_you_mean = watershed_schemas::problem::nearest(text, known);
+            let did_you_mean = nearest(text, known);
             let detail =
                 format!("unknown time zone \"{text}\", expected an IANA name such as \"Europe/Berlin\"");
             Refusal { did_you_mean, ..Refusal::wrong_at("time_zone", text, detail) }
@@ -232,7 +233,7 @@ mod values {
     fn choice<T: Copy>(key: &str, text: &str, choices: &[(&str, T)]) -> Result<T, Refusal> {
         let names = || choices.iter().map(|(name, _)| *name);
         choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
-            let did_you_mean = watershed_schemas::problem::nearest(text, names());
+            let did_you_mean = nearest(text, names());
             let expected = names().collect::<Vec<_>>().join(", ");
             let detail = format!("{key} \"{text}\" is unknown, expected one of: {expected}");
             Refusal { did_you_mean, ..Refusal::wrong_at(key, text, detail) }

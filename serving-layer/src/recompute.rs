@@ -1,24 +1,21 @@
 //! Exact values at a grain of the question's own, from the master dataset below the watershed.
 
-use std::sync::Arc;
-
-use polars::io::HiveOptions;
+use bytes::Bytes;
 use polars::prelude::{
     AnyValue, ChunkApply as _, Column, DataFrame, DataType as PolarsType, Expr, Field, IntoColumn,
-    IntoSeries, LazyFrame, LiteralValue, PolarsError, PolarsResult, Scalar, ScanArgsParquet, ScanSources,
-    Schema, TimeUnit, lit,
+    IntoSeries, LiteralValue, PolarsError, PolarsResult, Scalar, Schema, Series, TimeUnit, lit,
 };
+use watershed_schemas::events::scan;
 use watershed_schemas::exact::{Grouping, exact, window_start};
 use watershed_schemas::manifest::{EventFile, Manifest};
 use watershed_schemas::states::WINDOW_START;
-use watershed_schemas::stream::{OFFSET_COLUMN, PARTITION_COLUMN, TIMESTAMP_COLUMN};
 use watershed_schemas::types::DataType;
 use watershed_schemas::value::Value;
-use watershed_schemas::view::View;
 use watershed_store::{Store, StoreError};
 
 use crate::grain::Buckets;
 use crate::plan::{self, Condition, Plan};
+use crate::turns::Turn;
 
 /// More event files than this are not read for one question.
 const MOST_BYTES: u64 = 2 << 30;
@@ -55,12 +52,14 @@ pub fn needed(plan: &Plan) -> Vec<usize> {
     (0..plan.measures.len()).filter(sketched).collect()
 }
 
-/// Reads, verified, the events that the plan's windows hold, and aggregates them.
+/// Reads, verified, the events that the plan's windows hold, and aggregates them. The turn ends with the work, whether or
+/// not anybody waits for it.
 pub async fn recompute(
     store: &Store,
     manifest: &Manifest,
     plan: &Plan,
     measures: &[usize],
+    turn: Turn,
 ) -> Result<Vec<Row>, RecomputeError> {
     let files: Vec<&EventFile> = manifest.events.iter().filter(|file| touches(plan, file)).collect();
     let bytes = files.iter().map(|file| file.file.bytes).sum();
@@ -69,14 +68,17 @@ pub async fn recompute(
     }
     let mut buffers = Vec::with_capacity(files.len());
     for file in files {
-        let bytes = store.read(&file.file).await?;
-        buffers.push(Vec::from(bytes));
+        buffers.push(store.read(&file.file).await?);
     }
     if buffers.is_empty() {
         return Ok(Vec::new());
     }
     let (plan, measures) = (plan.clone(), measures.to_vec());
-    tokio::task::spawn_blocking(move || Ok(aggregate(buffers, &plan, &measures)?)).await?
+    let aggregated = move || {
+        let _turn = turn;
+        Ok(aggregate(&buffers, &plan, &measures)?)
+    };
+    tokio::task::spawn_blocking(aggregated).await?
 }
 
 /// True when events of this file's date may lie in a window that takes part.
@@ -86,9 +88,9 @@ fn touches(plan: &Plan, file: &EventFile) -> bool {
     plan.reaches(window.start(first), window.start(first + DAY_MICROS - 1))
 }
 
-fn aggregate(files: Vec<Vec<u8>>, plan: &Plan, measures: &[usize]) -> PolarsResult<Vec<Row>> {
+fn aggregate(files: &[Bytes], plan: &Plan, measures: &[usize]) -> PolarsResult<Vec<Row>> {
     let view = &plan.view;
-    let events = scan(view, files)?;
+    let events = scan(&view.stream, files)?;
     let start = window_start(view);
     let mut keep = lit(true);
     if plan.from != i64::MIN {
@@ -98,7 +100,7 @@ fn aggregate(files: Vec<Vec<u8>>, plan: &Plan, measures: &[usize]) -> PolarsResu
         keep = keep.and(start.clone().lt(literal(&Value::Timestamp(plan.to), &DataType::Timestamp)));
     }
     for condition in &plan.conditions {
-        keep = keep.and(holds(plan, condition));
+        keep = keep.and(holds(plan, condition)?);
     }
     let buckets = plan.buckets;
     let bucket = match buckets {
@@ -117,33 +119,26 @@ fn aggregate(files: Vec<Vec<u8>>, plan: &Plan, measures: &[usize]) -> PolarsResu
     rows(&groups, plan, measures)
 }
 
-/// A plan over verified bytes. Fields that were declared after a file was written are NULL in it.
-fn scan(view: &View, files: Vec<Vec<u8>>) -> PolarsResult<LazyFrame> {
-    let fields = view.stream.fields.iter();
-    let mut schema: Schema =
-        fields.map(|field| (field.name.as_str().into(), field.data_type.polars())).collect();
-    schema.with_column(PARTITION_COLUMN.into(), PolarsType::Int32);
-    schema.with_column(OFFSET_COLUMN.into(), PolarsType::Int64);
-    schema.with_column(TIMESTAMP_COLUMN.into(), DataType::Timestamp.polars());
-    let args = ScanArgsParquet {
-        schema: Some(Arc::new(schema)),
-        allow_missing_columns: true,
-        // Bytes have no folders to take columns from.
-        hive_options: HiveOptions::new_disabled(),
-        ..Default::default()
-    };
-    LazyFrame::scan_parquet_sources(ScanSources::Buffers(files.into_iter().map(Into::into).collect()), args)
-}
-
-fn holds(plan: &Plan, condition: &Condition) -> Expr {
+fn holds(plan: &Plan, condition: &Condition) -> PolarsResult<Expr> {
+    if condition.values.is_empty() {
+        return Ok(lit(condition.negated));
+    }
     let scalar = &plan.view.dimensions[condition.dimension].scalar;
-    let equal = |value: &Value| scalar.expr.clone().eq_missing(literal(value, &scalar.data_type));
-    let any = condition.values.iter().map(equal).reduce(Expr::or).unwrap_or_else(|| lit(false));
-    if condition.negated { any.not() } else { any }
+    let data_type = scalar.data_type.polars();
+    let values = condition.values.iter().map(|value| any_value(value, &scalar.data_type));
+    let values: Vec<AnyValue<'static>> = values.collect();
+    let values = Series::from_any_values_and_dtype("".into(), &values, &data_type, true)?;
+    // A set: comparisons chained by OR would nest as deeply as a caller's list is long. NULL is a value like any other.
+    let any = scalar.expr.clone().cast(data_type).is_in(lit(values).implode(true), true);
+    Ok(if condition.negated { any.not() } else { any })
 }
 
 fn literal(value: &Value, data_type: &DataType) -> Expr {
-    let any = match (value, data_type) {
+    Expr::Literal(LiteralValue::Scalar(Scalar::new(data_type.polars(), any_value(value, data_type))))
+}
+
+fn any_value(value: &Value, data_type: &DataType) -> AnyValue<'static> {
+    match (value, data_type) {
         (Value::Boolean(value), _) => AnyValue::Boolean(*value),
         (Value::Integer(value), DataType::Integer) => AnyValue::Int32(*value as i32),
         (Value::Integer(value), _) => AnyValue::Int64(*value),
@@ -155,8 +150,7 @@ fn literal(value: &Value, data_type: &DataType) -> Expr {
         (Value::Date(value), _) => AnyValue::Date(*value),
         (Value::Timestamp(value), _) => AnyValue::Datetime(*value, TimeUnit::Microseconds, None),
         (Value::Null | Value::TopK(_) | Value::Decimal(..), _) => AnyValue::Null,
-    };
-    Expr::Literal(LiteralValue::Scalar(Scalar::new(data_type.polars(), any)))
+    }
 }
 
 /// Window starts to bucket starts, by the same rule as cells are.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use watershed_schemas::problem::nearest;
+use watershed_schemas::problem;
 
 /// What kind of refusal it is: decides the HTTP status and what to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,10 @@ pub enum Reason {
     /// A name that the project or the store does not have.
     UnknownName,
     MethodNotAllowed,
+    /// The page before was made of records that this server no longer holds together.
+    Gone,
+    /// More is being asked than this server answers at once: ask again.
+    TooMany,
     /// The caller took too long to send the question.
     TooSlow,
     /// The question, or its answer, is larger than this server gives.
@@ -69,7 +73,18 @@ impl Refusal {
         Refusal { place: Some(Place::Key { key: key.to_string(), text: Some(text.to_string()) }), ..self }
     }
 
+    pub fn too_many(detail: impl Into<String>) -> Self {
+        Refusal { retry_after: Some(Duration::from_secs(1)), ..Refusal::new(Reason::TooMany, detail) }
+    }
+
     pub fn not_ready(detail: impl Into<String>) -> Self {
         Refusal { retry_after: Some(Duration::from_secs(1)), ..Refusal::new(Reason::NotReady, detail) }
     }
+}
+
+/// The known name nearest to `unknown`. Comparing takes time and memory in the product of the lengths, so what is too
+/// long to be a slip of the finger is not compared.
+pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    const LONGEST: usize = 128;
+    (unknown.len() <= LONGEST).then(|| problem::nearest(unknown, known)).flatten()
 }

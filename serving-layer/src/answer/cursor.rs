@@ -1,51 +1,95 @@
-//! Where a page begins: the sort key of the row before it, as opaque text.
+//! Where a page begins: the sort key of the row before it and which records it was made of, as opaque text.
 
 use sha2::{Digest as _, Sha256};
+use watershed_schemas::manifest::Version;
 use watershed_schemas::value::Value;
 
-use super::order;
+use super::{Block, order};
 use crate::plan::Plan;
 use crate::refusal::Refusal;
 
-/// Bytes of the question's fingerprint that lead a cursor.
-const FINGERPRINT: usize = 8;
+/// The first bytes of a hash: of a question, or of what an answer is a fold of.
+type Print = [u8; 8];
 
-pub fn write(plan: &Plan, key: &[Value]) -> String {
-    let mut bytes = fingerprint(plan).to_vec();
-    for value in key {
-        write_value(&mut bytes, value);
-    }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Which records an answer is a fold of (invariant `COVER`): two answers with one pin are made of the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin {
+    version: Version,
+    offsets: Print,
 }
 
-pub fn read(plan: &Plan, text: &str) -> Result<Vec<Value>, Refusal> {
-    let wrong = || {
-        let detail =
-            "the cursor is not one that this question gave: ask with the next_cursor of the page before";
-        Refusal::wrong_at("cursor", text, detail)
-    };
-    let bytes = hex(text).ok_or_else(wrong)?;
-    let (print, mut rest) = bytes.split_at_checked(FINGERPRINT).ok_or_else(wrong)?;
-    if print != fingerprint(plan) {
-        return Err(wrong());
+/// A page's beginning.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cursor {
+    pub pin: Pin,
+    /// The sort key of the last row of the page before.
+    pub after: Vec<Value>,
+}
+
+impl Pin {
+    pub fn of(block: &Block) -> Pin {
+        let Block { stream, version, watershed, live, .. } = block;
+        Pin {
+            version: Version(version.unwrap_or_default()),
+            offsets: print(&format!("{stream} {watershed} {live}")),
+        }
     }
-    let mut key = Vec::new();
+
+    /// `None` where there was no version yet.
+    pub fn version(&self) -> Option<Version> {
+        (self.version != Version::default()).then_some(self.version)
+    }
+}
+
+impl Cursor {
+    pub fn write(&self, plan: &Plan) -> String {
+        let mut bytes = fingerprint(plan).to_vec();
+        bytes.extend(self.pin.version.0.to_be_bytes());
+        bytes.extend(self.pin.offsets);
+        for value in &self.after {
+            write_value(&mut bytes, value);
+        }
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub fn read(plan: &Plan, text: &str) -> Result<Cursor, Refusal> {
+        let cursor = hex(text).and_then(|bytes| parse(plan, &bytes));
+        cursor.ok_or_else(|| {
+            let detail =
+                "the cursor is not one that this question gave: ask with the next_cursor of the page before";
+            Refusal::wrong_at("cursor", text, detail)
+        })
+    }
+}
+
+fn parse(plan: &Plan, bytes: &[u8]) -> Option<Cursor> {
+    let (question, rest) = fixed(bytes, |print: Print| print)?;
+    let (version, rest) = fixed(rest, |bytes| Version(u64::from_be_bytes(bytes)))?;
+    let (offsets, mut rest) = fixed(rest, |print: Print| print)?;
+    let mut after = Vec::new();
     while !rest.is_empty() {
-        let (value, after) = read_value(rest).ok_or_else(wrong)?;
-        key.push(value);
-        rest = after;
+        let (value, behind) = read_value(rest)?;
+        after.push(value);
+        rest = behind;
     }
-    if key.len() == order::columns(plan).len() { Ok(key) } else { Err(wrong()) }
+    let fits = question == fingerprint(plan) && after.len() == order::columns(plan).len();
+    fits.then_some(Cursor { pin: Pin { version, offsets }, after })
 }
 
-/// What a cursor is bound to: the view, the rows and their order. The page's size may change.
-fn fingerprint(plan: &Plan) -> [u8; FINGERPRINT] {
-    let Plan { view, dimensions, conditions, from, to, buckets, fill, .. } = plan;
+/// What a cursor is bound to beside its pin: the view, the rows and their order. The page's size may change.
+fn fingerprint(plan: &Plan) -> Print {
+    let Plan { view, dimensions, conditions, from, to, buckets, fill, accuracy, as_of, .. } = plan;
     let order = order::columns(plan);
-    let text =
-        format!("{} {dimensions:?} {conditions:?} {from} {to} {buckets:?} {fill:?} {order:?}", view.hash);
-    let mut print = [0; FINGERPRINT];
-    print.copy_from_slice(&Sha256::digest(text)[..FINGERPRINT]);
+    print(&format!(
+        "{} {dimensions:?} {conditions:?} {from} {to} {buckets:?} {fill:?} {accuracy:?} {as_of:?} {order:?}",
+        view.hash
+    ))
+}
+
+fn print(text: &str) -> Print {
+    let mut print = Print::default();
+    let length = print.len();
+    print.copy_from_slice(&Sha256::digest(text)[..length]);
     print
 }
 

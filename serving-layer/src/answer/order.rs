@@ -1,24 +1,21 @@
 //! The order of rows, and which page of them is asked for.
 //!
-//! Window and dimensions end every order, so it is total: a page begins behind a key, and rows that
-//! appear or vanish meanwhile shift nothing.
+//! Window and dimensions end every order, so it is total: a page begins behind the key of the row before it.
 
 use std::cmp::Ordering;
 
 use watershed_schemas::value::Value;
 
-use super::{Cells, cursor};
+use super::{Cells, Cursor, Pin};
 use crate::plan::Column;
-use crate::refusal::Refusal;
 
-/// The groups of the page in order, and the cursor of the next page.
-pub fn page(cells: &Cells<'_>) -> Result<(Vec<u32>, Option<String>), Refusal> {
+/// The groups of the page behind `after` in order, and the cursor of the next page.
+pub fn page(cells: &Cells<'_>, pin: Pin, after: Option<&[Value]>) -> (Vec<u32>, Option<String>) {
     let plan = cells.plan;
     let order = Order::new(cells);
     let mut chosen: Vec<u32> = (0..cells.groups.len() as u32).collect();
-    if let Some(text) = &plan.cursor {
-        let after = cursor::read(plan, text)?;
-        chosen.retain(|group| order.against(*group, &after).is_gt());
+    if let Some(after) = after {
+        chosen.retain(|group| order.against(*group, after).is_gt());
     }
     let mut next = None;
     match plan.limit {
@@ -27,11 +24,11 @@ pub fn page(cells: &Cells<'_>) -> Result<(Vec<u32>, Option<String>), Refusal> {
             chosen.select_nth_unstable_by(limit - 1, |left, right| order.compare(*left, *right));
             chosen.truncate(limit);
             chosen.sort_unstable_by(|left, right| order.compare(*left, *right));
-            next = chosen.last().map(|last| cursor::write(plan, &order.key(*last)));
+            next = chosen.last().map(|last| Cursor { pin, after: order.key(*last) }.write(plan));
         }
         _ => chosen.sort_unstable_by(|left, right| order.compare(*left, *right)),
     }
-    Ok((chosen, next))
+    (chosen, next)
 }
 
 /// The sort columns: as asked for, then window and dimensions.

@@ -159,7 +159,8 @@ pub fn timestamp(out: &mut Vec<u8>, micros: i64, zone: Tz) {
         return write(out, format_args!("{micros}"));
     };
     let offset = zone.offset_from_utc_datetime(&utc.naive_utc()).fix().local_minus_utc();
-    let local = utc.naive_utc() + chrono::TimeDelta::seconds(offset.into());
+    let local = utc.naive_utc().checked_add_signed(chrono::TimeDelta::seconds(offset.into()));
+    let Some(local) = local else { return write(out, format_args!("{micros}")) };
     use chrono::{Datelike as _, Timelike as _};
     let (year, month, day) = (local.year(), local.month(), local.day());
     let (hour, minute, second) = (local.hour(), local.minute(), local.second());

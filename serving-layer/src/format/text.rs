@@ -28,6 +28,8 @@ pub fn csv(answer: &Answer) -> Result<Vec<u8>, csv::Error> {
 fn write_field(out: &mut Vec<u8>, value: &Value, zone: chrono_tz::Tz) {
     match value {
         Value::Null => {}
+        // JSON's null for NaN and infinities is an empty field too.
+        Value::Double(number) if !number.is_finite() => {}
         Value::Text(text) => out.extend_from_slice(text.as_bytes()),
         Value::Decimal(unscaled, scale) => json::decimal(out, *unscaled, *scale),
         Value::Timestamp(micros) => json::timestamp(out, *micros, zone),

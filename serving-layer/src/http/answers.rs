@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::answer::Answer;
 use crate::format::{self, Format};
 use crate::refusal::Refusal;
+use crate::turns::beside;
 
 /// The form asked for: `?format=`, else `Accept`.
 pub fn form(request: &HttpRequest, named: Option<&str>) -> Result<Format, Refusal> {
@@ -19,14 +20,21 @@ pub fn form(request: &HttpRequest, named: Option<&str>) -> Result<Format, Refusa
     }
 }
 
-pub fn respond(answer: &Answer, format: Format) -> Result<HttpResponse, Refusal> {
-    let body = format.write(answer)?;
+/// Answers of more values than this are written beside the threads that serve connections.
+const INLINE_VALUES: usize = 50_000;
+
+pub async fn respond(answer: Answer, format: Format) -> Result<HttpResponse, Refusal> {
+    let header = (format != Format::Json).then(|| format::header(&answer));
+    let body = match answer.rows * answer.columns.len() > INLINE_VALUES {
+        true => beside(move || format.write(&answer)).await??,
+        false => format.write(&answer)?,
+    };
     let mut response = HttpResponse::Ok();
     response.content_type(format.media_type());
     // The same address has another answer in a moment.
     response.insert_header((header::CACHE_CONTROL, "no-store"));
-    if format != Format::Json {
-        response.insert_header(("Watershed-Answer", format::header(answer)));
+    if let Some(header) = header {
+        response.insert_header(("Watershed-Answer", header));
     }
     Ok(response.body(body))
 }

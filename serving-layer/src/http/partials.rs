@@ -1,13 +1,17 @@
 //! `POST /v1/partials` and `GET /v1/partials/status/{stream}`: what speed nodes give to servers.
 
 use actix_web::{HttpResponse, web};
-use watershed_schemas::live::{LiveError, LiveSource, PartialsRequest};
+use watershed_schemas::live::{LiveError, LiveSource, Partials, PartialsRequest};
 
 use super::body;
 use crate::refusal::{Reason, Refusal};
+use crate::turns::beside;
 use crate::wire;
 
 pub type Source = web::Data<dyn LiveSource>;
+
+/// States of more cells than this are written beside the threads that serve connections.
+const INLINE_CELLS: usize = 2_000;
 
 pub async fn partials(payload: web::Payload, live: Source) -> Result<HttpResponse, Refusal> {
     let body = body::read(payload).await?;
@@ -15,7 +19,7 @@ pub async fn partials(payload: web::Payload, live: Source) -> Result<HttpRespons
         Refusal::new(Reason::WrongQuestion, format!("not a request for partials: {error}"))
     })?;
     Ok(match live.partials(&request).await {
-        Ok(replies) => match wire::encode(&replies) {
+        Ok(replies) => match encode(replies).await? {
             Ok(bytes) => HttpResponse::Ok().content_type(wire::MEDIA_TYPE).body(bytes),
             Err(error) => {
                 tracing::error!(view = request.view, %error, "partials not written");
@@ -24,6 +28,14 @@ pub async fn partials(payload: web::Payload, live: Source) -> Result<HttpRespons
         },
         Err(error) => refuse(error),
     })
+}
+
+async fn encode(replies: Vec<Partials>) -> Result<Result<Vec<u8>, wire::WireError>, Refusal> {
+    let cells: usize = replies.iter().flat_map(|reply| &reply.states).map(|states| states.num_rows()).sum();
+    match cells <= INLINE_CELLS {
+        true => Ok(wire::encode(&replies)),
+        false => beside(move || wire::encode(&replies)).await,
+    }
 }
 
 pub async fn status(stream: web::Path<String>, live: Source) -> HttpResponse {

@@ -1,17 +1,19 @@
 //! Refusals as `application/problem+json`.
 
+use std::borrow::Cow;
+
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
 
-use crate::refusal::{Place, Reason, Refusal};
+use crate::refusal::{Place, Reason, Refusal, nearest};
 
 #[derive(Serialize)]
 struct Problem<'a> {
     r#type: String,
     title: &'static str,
     status: u16,
-    detail: &'a str,
+    detail: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<Position<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -22,7 +24,7 @@ struct Problem<'a> {
 #[serde(untagged)]
 enum Position<'a> {
     Text { line: usize, column: usize },
-    Parameter { parameter: &'a str },
+    Parameter { parameter: Cow<'a, str> },
 }
 
 fn kind(reason: Reason) -> (StatusCode, &'static str, &'static str) {
@@ -32,6 +34,8 @@ fn kind(reason: Reason) -> (StatusCode, &'static str, &'static str) {
         Reason::MethodNotAllowed => {
             (StatusCode::METHOD_NOT_ALLOWED, "method", "This address has other methods")
         }
+        Reason::Gone => (StatusCode::CONFLICT, "gone", "The answer that this page continues is gone"),
+        Reason::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many", "Too much is asked at once"),
         Reason::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too-slow", "The question took too long to arrive"),
         Reason::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Larger than this server gives"),
         Reason::Unmet => (StatusCode::UNPROCESSABLE_ENTITY, "unmet", "A requirement cannot be met"),
@@ -49,13 +53,13 @@ impl ResponseError for Refusal {
         let (status, slug, title) = kind(self.reason);
         let position = self.place.as_ref().map(|place| match place {
             Place::Text { line, column } => Position::Text { line: *line, column: *column },
-            Place::Key { key, .. } => Position::Parameter { parameter: key },
+            Place::Key { key, .. } => Position::Parameter { parameter: shortened(key) },
         });
         let problem = Problem {
             r#type: format!("urn:watershed:problem:{slug}"),
             title,
             status: status.as_u16(),
-            detail: &self.detail,
+            detail: shortened(&self.detail),
             position,
             did_you_mean: self.did_you_mean.as_deref(),
         };
@@ -68,11 +72,20 @@ impl ResponseError for Refusal {
     }
 }
 
+/// A problem quotes what was sent, but not all of a long text.
+fn shortened(text: &str) -> Cow<'_, str> {
+    const MOST_CHARACTERS: usize = 2_000;
+    match text.char_indices().nth(MOST_CHARACTERS) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
+}
+
 /// No such route.
 pub async fn unknown_route(request: HttpRequest) -> Result<HttpResponse, Refusal> {
     const ROUTES: [&str; 6] = ["/v1/query", "/v1/views", "/v1/status", "/v1/streams", "/healthz", "/readyz"];
     let path = request.path();
-    let did_you_mean = watershed_schemas::problem::nearest(path, ROUTES);
+    let did_you_mean = nearest(path, ROUTES);
     Err(Refusal { did_you_mean, ..Refusal::new(Reason::UnknownName, format!("there is nothing at {path}")) })
 }
 

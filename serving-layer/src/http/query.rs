@@ -18,7 +18,7 @@ pub async fn post(
     let body = body::read(payload).await?;
     let query = Query::from_json(&body)?;
     let answer = serving.ask(&query).await.map_err(|refusal| query::locate(&body, refusal))?;
-    answers::respond(&answer, format)
+    answers::respond(answer, format).await
 }
 
 pub async fn get(
@@ -31,7 +31,7 @@ pub async fn get(
     let format = answers::form(&request, query::format(&parameters))?;
     let query = Query::from_parameters(&view, &parameters)?;
     let answer = serving.ask(&query).await?;
-    answers::respond(&answer, format)
+    answers::respond(answer, format).await
 }
 
 fn parameters(request: &HttpRequest) -> Result<Vec<(String, String)>, Refusal> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::Compress;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, HttpServer, Resource, Route, web};
 use tokio_util::sync::CancellationToken;
 use watershed_schemas::live::LiveSource;
 use watershed_schemas::log::Log;
@@ -128,10 +128,12 @@ impl Running {
     }
 }
 
+/// A resource that is only read.
+fn get(path: &str, handler: Route) -> Resource {
+    web::resource(path).route(handler).default_service(web::to(async || method_not_allowed("GET")))
+}
+
 fn api(config: &mut web::ServiceConfig) {
-    let get = |path, handler: actix_web::Route| {
-        web::resource(path).route(handler).default_service(web::to(async || method_not_allowed("GET")))
-    };
     let post = web::resource("/v1/query").route(web::post().to(query::post));
     config
         .service(post.default_service(web::to(async || method_not_allowed("POST"))))
@@ -150,7 +152,7 @@ fn partials_api(config: &mut web::ServiceConfig) {
     let post = web::resource("/v1/partials").route(web::post().to(partials::partials));
     config
         .service(post.default_service(web::to(async || method_not_allowed("POST"))))
-        .route("/v1/partials/status/{stream}", web::get().to(partials::status))
-        .route("/healthz", web::get().to(status::healthz))
+        .service(get("/v1/partials/status/{stream}", web::get().to(partials::status)))
+        .service(get("/healthz", web::get().to(status::healthz)))
         .default_service(web::to(unknown_route));
 }

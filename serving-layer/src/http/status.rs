@@ -10,7 +10,7 @@ use watershed_schemas::offsets::{Gap, Offsets, Partition};
 use watershed_store::StoreError;
 
 use super::answers::json;
-use crate::ask::{Serving, now_ms};
+use crate::ask::{Serving, age_ms, now_ms};
 use crate::refusal::{Reason, Refusal};
 use crate::versions::{Readiness, StreamState};
 
@@ -138,6 +138,9 @@ fn stream_status(state: &StreamState, intents: Result<Vec<Intent>, StoreError>) 
     dead_letters.live.count = nodes.iter().map(|node| node.dead_letters).sum();
     add(&mut dead_letters.live.reasons, nodes.iter().flat_map(|node| &node.dead_letter_reasons));
     let views = current.iter().flat_map(|current| current.views.values());
+    let holders = nodes.iter().filter(|node| !node.live.is_empty());
+    // A node that never was at the log's end makes it unknown how old the live half is.
+    let ages = holders.map(|node| age_ms(node.current_at_ms)).collect::<Option<Vec<i64>>>();
     StreamStatus {
         stream: state.stream.name.clone(),
         topic: state.stream.topic.clone(),
@@ -148,7 +151,7 @@ fn stream_status(state: &StreamState, intents: Result<Vec<Intent>, StoreError>) 
         live,
         end,
         lag,
-        freshness_ms: nodes.iter().map(|node| (now - node.current_at_ms).max(0)).max(),
+        freshness_ms: ages.and_then(|ages| ages.into_iter().max()),
         running: running.map(|intent| Running {
             version: intent.version.0,
             target: intent.target,

@@ -13,6 +13,8 @@ use crate::wire;
 /// A node that has not answered by then counts as away.
 const TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// Longer replies are read beside the threads that serve connections.
+const INLINE_BYTES: usize = 1 << 20;
 
 /// Speed nodes by address. A host name stands for all addresses that it resolves to.
 pub struct Peers {
@@ -101,7 +103,13 @@ impl LiveSource for Peers {
             let url = path(&node, &["v1", "partials"]);
             let response = self.client.post(url).json(request).send().await;
             let bytes = body(&node, response).await?;
-            wire::decode(&bytes).map_err(|error| unavailable(&node, &error))
+            let decoded = match bytes.len() <= INLINE_BYTES {
+                true => wire::decode(&bytes),
+                false => tokio::task::spawn_blocking(move || wire::decode(&bytes))
+                    .await
+                    .map_err(|error| unavailable(&node, &error))?,
+            };
+            decoded.map_err(|error| unavailable(&node, &error))
         })
         .await
     }

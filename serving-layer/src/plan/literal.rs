@@ -50,7 +50,10 @@ fn from_text(text: &str, data_type: &DataType) -> Option<Value> {
         DataType::Integer => text.parse::<i32>().ok().map(|value| Value::Integer(value.into())),
         DataType::BigInt => text.parse().ok().map(Value::Integer),
         DataType::Double => text.parse().ok().map(Value::Double),
-        DataType::Decimal { scale, .. } => decimal(text, *scale).map(|value| Value::Decimal(value, *scale)),
+        DataType::Decimal { precision, scale } => {
+            let fits = |value: &i128| value.unsigned_abs() < 10_u128.pow(u32::from(*precision));
+            decimal(text, *scale).filter(fits).map(|value| Value::Decimal(value, *scale))
+        }
         DataType::Text => Some(Value::Text(text.into())),
         DataType::Date => {
             let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;

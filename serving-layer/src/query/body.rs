@@ -2,10 +2,9 @@
 
 use serde_json::{Map, Value as Json};
 use watershed_schemas::manifest::Version;
-use watershed_schemas::problem::nearest;
 
 use super::{Filter, KEYS, Literal, Query, values};
-use crate::refusal::{Place, Reason, Refusal};
+use crate::refusal::{Place, Reason, Refusal, nearest};
 
 pub fn parse(body: &[u8]) -> Result<Query, Refusal> {
     let json: Json = serde_json::from_slice(body).map_err(|error| Refusal {
@@ -145,10 +144,16 @@ fn kind(json: &Json) -> String {
     }
 }
 
+/// A longer text is not looked for: finding it takes time in the product of both lengths.
+const LONGEST_SOUGHT: usize = 256;
+
 /// The line and column of a key, or of a text that follows it. `where.city` is the key `city` behind `where`.
 pub fn locate(body: &[u8], place: Place) -> Place {
     let Place::Key { key, text } = &place else { return place };
     let find = |from: usize, wanted: &str| {
+        if wanted.len() > LONGEST_SOUGHT {
+            return None;
+        }
         let wanted = serde_json::to_string(wanted).unwrap_or_default().into_bytes();
         body[from..].windows(wanted.len()).position(|window| window == wanted).map(|found| from + found)
     };

@@ -1,10 +1,9 @@
 //! The URL form of a question: `?measures=a,b&where.carrier=AA,UA&where.origin.not=JFK`.
 
 use watershed_schemas::manifest::Version;
-use watershed_schemas::problem::nearest;
 
 use super::{Filter, KEYS, Literal, Query, values};
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::{Reason, Refusal, nearest};
 
 /// Keys that belong to the answer's form, not to the question.
 pub const FORM_KEYS: [&str; 1] = ["format"];

@@ -9,6 +9,13 @@ use crate::calendar;
 
 /// RFC 3339 with any offset; without one, a date or a local time in the question's zone. Microseconds.
 pub fn instant(text: &str, zone: Tz) -> Option<i64> {
+    read(text, zone).filter(|instant| YEARS.contains(instant))
+}
+
+/// What RFC 3339 can name, so that every bucket between two times of a question can be computed and written.
+const YEARS: std::ops::Range<i64> = -62_167_219_200_000_000..253_402_300_800_000_000;
+
+fn read(text: &str, zone: Tz) -> Option<i64> {
     if let Some(time) = rfc3339(text) {
         return Some(time);
     }

@@ -276,9 +276,11 @@ impl Seen {
         self.trouble = trouble;
         match nodes {
             Ok(nodes) => {
-                let end = nodes.iter().fold(Offsets::new(), |end, node| end.furthest(&node.end));
-                if !end.is_empty() {
-                    self.end = end;
+                // A partition that no node reports is still one: without it an answer would look complete.
+                for (partition, end) in
+                    nodes.iter().fold(Offsets::new(), |end, node| end.furthest(&node.end)).iter()
+                {
+                    self.end.set(partition, end);
                 }
                 self.live_trouble = nodes.iter().find_map(|node| node.trouble.clone());
                 self.nodes = nodes;
@@ -336,9 +338,19 @@ impl StreamState {
         }
         let Some(manifest) = store.manifest(&self.stream.name, version).await? else { return Ok(None) };
         let before = last.as_deref().or(current.as_deref());
-        let loaded = Arc::new(Loaded::read(store, manifest, &self.views, before).await?);
-        *last = Some(loaded.clone());
-        Ok(Some(loaded))
+        let read = Loaded::read(store, manifest, &self.views, before).await;
+        match read {
+            Ok(loaded) => {
+                let loaded = Arc::new(loaded);
+                *last = Some(loaded.clone());
+                Ok(Some(loaded))
+            }
+            // Retention may have been faster: then the version is gone, not damaged.
+            Err(error) => match store.manifest(&self.stream.name, version).await? {
+                Some(_) => Err(error),
+                None => Ok(None),
+            },
+        }
     }
 
     fn snapshot(&self) -> Seen {
