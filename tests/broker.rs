@@ -33,6 +33,7 @@ fn segments(dir: &Path, topic: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("the partition has a folder");
     let mut paths: Vec<PathBuf> =
         entries.map(|entry| entry.expect("the folder can be read").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
     paths.sort();
     paths
 }

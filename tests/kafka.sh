@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs one command beside a real, single-node Apache Kafka, then stops that Kafka.
 #
-#   tests/kafka.sh -- cargo test --release -p watershed-tests conformance
+#   tests/kafka.sh -- cargo test --release conformance
 #   tests/kafka.sh -- bash -c 'kcat -b "$WATERSHED_TEST_KAFKA" -L'
 #   tests/kafka.sh            # no command: prints the address and serves until Ctrl-C
 #

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs one command beside an S3 of this machine (moto's server), then stops it.
 #
-#   tests/s3.sh -- cargo test --release -p watershed-tests store
+#   tests/s3.sh -- cargo test --release store
 #   tests/s3.sh            # no command: prints the endpoint and serves until Ctrl-C
 #
 # The command sees WATERSHED_TEST_S3=s3://bucket and AWS_* variables that lead there, and its exit code is this

@@ -9,9 +9,9 @@ use watershed_batch::Outcome;
 use crate::kafka::Kafka;
 use crate::outcome::Refusal;
 use crate::project::Place;
-use crate::run::{Runner, Wishes};
+use crate::run::{Runner, Wishes, busy};
 use crate::say;
-use crate::{crontab, process, scheduler};
+use crate::{crontab, outcome, process, scheduler};
 
 #[derive(Subcommand)]
 pub enum Verb {
@@ -64,28 +64,21 @@ async fn run(place: &Place, arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 /// One stream after the other: that one of them fails or is busy keeps none of the others from running.
 async fn run_all(runner: &Runner, streams: &[String], wishes: Wishes) -> anyhow::Result<ExitCode> {
-    let (mut failure, mut busy) = (None, None);
+    let mut failures: Vec<anyhow::Error> = Vec::new();
     for stream in streams {
         match runner.run_shown(stream, wishes).await.with_context(|| format!("stream {stream}")) {
             Ok(Outcome::Busy { holder, lease_until_ms, .. }) => {
-                let until = crate::run::time(lease_until_ms);
-                let message =
-                    format!("stream {stream}: a run by {holder} is under way, its lease lasts until {until}");
-                busy = Some(Refusal::Busy(message));
+                failures.push(busy(stream, &holder, lease_until_ms).into());
             }
             Ok(_) => {}
-            Err(error) => {
-                if let Some(earlier) = failure.replace(error) {
-                    eprintln!("error: {earlier:#}");
-                }
-            }
+            Err(error) => failures.push(error),
         }
     }
-    match (failure, busy) {
-        (Some(error), _) => Err(error),
-        (None, Some(busy)) => Err(busy.into()),
-        (None, None) => Ok(ExitCode::SUCCESS),
-    }
+    // The last one gives the exit code: that of a failure, unless others were at work and nothing failed.
+    failures.sort_by_key(|error| !error.is::<Refusal>());
+    let last = failures.pop();
+    failures.iter().for_each(outcome::tell);
+    last.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 async fn schedule(place: &Place) -> anyhow::Result<ExitCode> {

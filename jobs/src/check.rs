@@ -40,10 +40,10 @@ fn plan(view: &View) -> String {
             format!("{}: {} of {}", view.window.name, view.window.window.length(), stream.event_time().name),
         ),
     ];
-    lines.extend(view.filter.iter().map(|filter| ("only where", filter.sql.clone())));
+    lines.extend(view.filter.iter().map(|filter| ("only where", filter.text.clone())));
     let dimensions = view.dimensions.iter().map(|dimension| {
         let (name, scalar) = (&dimension.name, &dimension.scalar);
-        ("by", format!("{name} {} = {}", scalar.data_type, scalar.sql))
+        ("by", format!("{name} {} = {}", scalar.data_type, scalar.text))
     });
     lines.extend(dimensions);
     lines.extend(view.measures.iter().map(|measure| ("measure", self::measure(measure))));
@@ -61,9 +61,9 @@ fn plan(view: &View) -> String {
     text
 }
 
-/// `p95_delay double = quantile_cont("dep_delay", 0.95), live within 1 % of the value`
+/// `p95_delay double = quantile_cont(dep_delay, 0.95), live within 1 % of the value`
 fn measure(measure: &Measure) -> String {
-    let argument = measure.argument.as_ref().map_or("*", |argument| argument.sql.as_str());
+    let argument = measure.argument.as_ref().map_or("*", |argument| argument.text.as_str());
     let call = match &measure.aggregate {
         Aggregate::Count => format!("count({argument})"),
         Aggregate::Sum => format!("sum({argument})"),
@@ -78,7 +78,7 @@ fn measure(measure: &Measure) -> String {
         Aggregate::First => format!("first({argument}) by event time"),
         Aggregate::Last => format!("last({argument}) by event time"),
     };
-    let filter = measure.filter.as_ref().map_or(String::new(), |filter| format!(" where {}", filter.sql));
+    let filter = measure.filter.as_ref().map_or(String::new(), |filter| format!(" where {}", filter.text));
     let exactness = match error_bound(measure) {
         None => "exact".to_string(),
         Some(ErrorBound { kind: "count", bound, .. }) => {

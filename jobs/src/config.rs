@@ -248,6 +248,26 @@ impl Settings {
         if self.store.url.0.is_empty() {
             bail!("setting store.url is empty: name a folder, file://…, s3://bucket/prefix or memory://");
         }
+        let workers = self.serve.workers.map_or(1, |workers| workers.0);
+        if !(1..=512).contains(&workers) {
+            bail!("setting serve.workers: found {workers}, expected 1 to 512");
+        }
+        let counts = [
+            ("batch.chunk_rows", self.batch.chunk_rows.0),
+            ("batch.chunk_bytes", self.batch.chunk_bytes.0),
+            ("batch.group_bytes", self.batch.group_bytes.0),
+            ("batch.keep_versions", self.batch.keep_versions.0),
+        ];
+        let spans = [
+            ("batch.lease", self.batch.lease),
+            ("batch.stall_timeout", self.batch.stall_timeout),
+            ("speed.checkpoint_interval", self.speed.checkpoint_interval),
+        ];
+        let mut nothing = (counts.iter().filter(|(_, count)| *count == 0).map(|(name, _)| *name))
+            .chain(spans.iter().filter(|(_, span)| span.0.is_zero()).map(|(name, _)| *name));
+        if let Some(name) = nothing.next() {
+            bail!("setting {name}: found 0, expected more");
+        }
         self.client().map(drop)
     }
 

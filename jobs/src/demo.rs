@@ -73,7 +73,10 @@ pub async fn demo(place: &Place, arguments: Arguments) -> anyhow::Result<ExitCod
     let replay = Arc::new(replay);
     stack.ready().await;
     let ended = if arguments.once {
-        once::once(&workspace, &stack, &store, &replay).await
+        tokio::select! {
+            ended = once::once(&workspace, &stack, &store, &replay) => ended,
+            stopped = process::told_to_stop() => stopped.and_then(|()| bail!("stopped by a signal")),
+        }
     } else {
         watch(&stack, &store, &replay, &arguments).await
     };

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use tokio::net::TcpStream;
-use watershed_broker::{Broker, BrokerConfig, BrokerError, FsyncPolicy};
+use watershed_broker::{Broker, BrokerConfig, BrokerError, FsyncPolicy, Owner, owner};
 use watershed_kafka::{Creation, KafkaLog, KafkaProducer, KafkaSettings};
 use watershed_schemas::log::Log;
 use watershed_schemas::project::Project;
@@ -16,8 +16,6 @@ use watershed_store::Store;
 use crate::config::Settings;
 use crate::project::Workspace;
 
-/// In the broker's folder: where the process that has it open listens, and its id.
-const ADDRESS_FILE: &str = "address";
 /// A broker on this machine answers sooner than this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -29,12 +27,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct Kafka {
     settings: KafkaSettings,
     log: KafkaLog,
-    embedded: Option<Embedded>,
-}
-
-struct Embedded {
-    broker: Broker,
-    address_file: PathBuf,
+    embedded: Option<Broker>,
 }
 
 impl Kafka {
@@ -42,7 +35,7 @@ impl Kafka {
     pub async fn serve(workspace: &Workspace, store: &Store) -> anyhow::Result<Kafka> {
         let settings = &workspace.settings;
         if !settings.kafka.brokers.0.is_empty() {
-            return Kafka::at(&settings.kafka.brokers.to_string(), settings, None);
+            return Kafka::named(&settings.kafka.brokers.to_string(), settings);
         }
         let dir = broker_dir(workspace, store);
         // Records in a folder that goes with the process, and versions that stay, would contradict each other.
@@ -51,9 +44,7 @@ impl Kafka {
                 "{store} is no folder for the embedded broker's log: set broker.dir, or kafka.brokers to use a real Kafka"
             );
         }
-        let embedded = start(settings, &settings.broker.listen.0, dir.as_deref()).await?;
-        let address = embedded.broker.address().to_string();
-        Kafka::at(&address, settings, Some(embedded))
+        Kafka::embedded(start(settings, &settings.broker.listen.0, dir.as_deref()).await?)
     }
 
     /// For a service beside the broker: a real Kafka, or an embedded broker that runs already.
@@ -79,20 +70,23 @@ impl Kafka {
             );
         };
         // Not on broker.listen: nobody else shall find a broker that is gone in a moment.
-        let embedded = start(&workspace.settings, "127.0.0.1:0", Some(&dir)).await?;
-        let address = embedded.broker.address().to_string();
-        Kafka::at(&address, &workspace.settings, Some(embedded))
+        Kafka::embedded(start(&workspace.settings, "127.0.0.1:0", Some(&dir)).await?)
     }
 
-    /// A Kafka at an address that the command line names.
+    /// A Kafka that the settings or the command line name, with what `[kafka.client]` says to it.
     pub fn named(brokers: &str, settings: &Settings) -> anyhow::Result<Kafka> {
-        Kafka::at(brokers, settings, None)
+        Kafka::at(brokers, settings.client()?, None)
     }
 
-    fn at(brokers: &str, settings: &Settings, embedded: Option<Embedded>) -> anyhow::Result<Kafka> {
-        // Settings for a real Kafka (TLS, credentials) mean nothing to the embedded broker.
-        let real = embedded.is_none() && !settings.kafka.brokers.0.is_empty();
-        let client = if real { settings.client()? } else { BTreeMap::new() };
+    fn embedded(broker: Broker) -> anyhow::Result<Kafka> {
+        Kafka::at(&broker.address().to_string(), BTreeMap::new(), Some(broker))
+    }
+
+    fn at(
+        brokers: &str,
+        client: BTreeMap<String, String>,
+        embedded: Option<Broker>,
+    ) -> anyhow::Result<Kafka> {
         let settings = KafkaSettings { client, ..KafkaSettings::new(brokers) };
         let log = KafkaLog::connect(settings.clone())?;
         Ok(Kafka { settings, log, embedded })
@@ -134,11 +128,9 @@ impl Kafka {
 
     /// Stops the embedded broker, if it runs here, with everything on disk.
     pub async fn stop(self) {
-        let Some(Embedded { broker, address_file }) = self.embedded else { return };
+        let Some(broker) = self.embedded else { return };
         // Clients before their broker, so that they do not complain of its absence.
         drop(self.log);
-        // Whoever finds the file tries the address: a stale one costs nothing but that.
-        let _ = std::fs::remove_file(address_file);
         if let Err(error) = broker.stop().await {
             tracing::error!(%error, "the embedded broker did not stop cleanly");
         }
@@ -149,7 +141,7 @@ impl Kafka {
 async fn find(workspace: &Workspace, store: &Store) -> anyhow::Result<Option<Kafka>> {
     let settings = &workspace.settings;
     if !settings.kafka.brokers.0.is_empty() {
-        return Kafka::at(&settings.kafka.brokers.to_string(), settings, None).map(Some);
+        return Kafka::named(&settings.kafka.brokers.to_string(), settings).map(Some);
     }
     let address = match broker_dir(workspace, store) {
         // Whoever listens on broker.listen may be another project's broker: the folder says where this one's is.
@@ -158,7 +150,8 @@ async fn find(workspace: &Workspace, store: &Store) -> anyhow::Result<Option<Kaf
     };
     let Some(address) = address else { return Ok(None) };
     match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&address)).await {
-        Ok(Ok(_)) => Kafka::at(&address, settings, None).map(Some),
+        // Settings for a real Kafka (TLS, credentials) mean nothing to the embedded broker.
+        Ok(Ok(_)) => Kafka::at(&address, BTreeMap::new(), None).map(Some),
         _ => Ok(None),
     }
 }
@@ -166,18 +159,16 @@ async fn find(workspace: &Workspace, store: &Store) -> anyhow::Result<Option<Kaf
 /// Where the broker that has a folder open listens. One that is just starting says so in a moment.
 async fn running(dir: &Path) -> Option<String> {
     for _ in 0..STARTING_LOOKS {
-        if !watershed_broker::in_use(dir) {
-            return None;
+        match owner(dir) {
+            Owner::Nobody => return None,
+            Owner::Listening { address, .. } => return Some(address),
+            Owner::Starting => tokio::time::sleep(LOOK).await,
         }
-        if let Some((address, _)) = holder_of(dir) {
-            return Some(address);
-        }
-        tokio::time::sleep(LOOK).await;
     }
     None
 }
 
-async fn start(settings: &Settings, listen: &str, dir: Option<&Path>) -> anyhow::Result<Embedded> {
+async fn start(settings: &Settings, listen: &str, dir: Option<&Path>) -> anyhow::Result<Broker> {
     let fsync = settings.broker.fsync.0;
     let config = BrokerConfig {
         listen: listen.to_string(),
@@ -189,25 +180,17 @@ async fn start(settings: &Settings, listen: &str, dir: Option<&Path>) -> anyhow:
         fsync: if fsync.is_zero() { FsyncPolicy::Always } else { FsyncPolicy::Interval(fsync) },
         ..BrokerConfig::default()
     };
-    let broker = Broker::start(config).await.map_err(|error| match (&error, dir.and_then(holder_of)) {
-        (BrokerError::InUse { path }, Some((address, process))) => anyhow::anyhow!(
+    Broker::start(config).await.map_err(|error| match (error, dir.map(owner)) {
+        (BrokerError::InUse { path }, Some(Owner::Listening { address, process })) => anyhow::anyhow!(
             "the broker's folder {} is in use by process {process}, which listens on {address}: stop it or wait for it",
             path.display()
         ),
-        (BrokerError::Listen { .. }, _) => anyhow::Error::from(error).context("setting broker.listen"),
-        _ => error.into(),
-    })?;
-    let address_file = broker.dir().join(ADDRESS_FILE);
-    let note = format!("{} {}\n", broker.address(), std::process::id());
-    std::fs::write(&address_file, note).with_context(|| address_file.display().to_string())?;
-    Ok(Embedded { broker, address_file })
-}
-
-/// Where the broker of a folder listens, and the process it runs in, if it left word.
-fn holder_of(dir: &Path) -> Option<(String, String)> {
-    let note = std::fs::read_to_string(dir.join(ADDRESS_FILE)).ok()?;
-    let (address, process) = note.trim().split_once(' ')?;
-    Some((address.to_string(), process.to_string()))
+        (BrokerError::Setting { name, found, expected }, _) => {
+            anyhow::anyhow!("setting broker.{name}: found {found}, expected {expected}")
+        }
+        (error @ BrokerError::Listen { .. }, _) => anyhow::Error::from(error).context("setting broker.listen"),
+        (error, _) => error.into(),
+    })
 }
 
 /// `broker.dir`, or `broker` beside a local store; none where the store is not a folder.

@@ -15,6 +15,7 @@ mod process;
 mod produce;
 mod project;
 mod query;
+mod rollback;
 mod run;
 mod say;
 mod scheduler;
@@ -75,6 +76,8 @@ enum Verb {
     Verify(verify::Arguments),
     /// List a stream's versions
     Versions(versions::Arguments),
+    /// Publish an older version's result again, with the older watershed
+    Rollback(rollback::Arguments),
     /// Make a new project with one commented stream and view
     Init(init::Arguments),
 }
@@ -114,6 +117,7 @@ async fn obey(command: Command) -> anyhow::Result<ExitCode> {
         Verb::Query(arguments) => query::query(&place, &arguments).await,
         Verb::Verify(arguments) => verify::verify(&place, arguments).await,
         Verb::Versions(arguments) => versions::versions(&place, arguments).await,
+        Verb::Rollback(arguments) => rollback::rollback(&place, arguments).await,
         Verb::Init(arguments) => init::init(&arguments),
     }
 }

@@ -22,9 +22,14 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// The exit code of a failure; its message goes to standard error, causes in the same line.
-pub fn failed(error: &anyhow::Error) -> ExitCode {
+/// Tells a failure on standard error, causes in the same line.
+pub fn tell(error: &anyhow::Error) {
     eprintln!("error: {}", line(error));
+}
+
+/// Tells a failure and gives its exit code.
+pub fn failed(error: &anyhow::Error) -> ExitCode {
+    tell(error);
     match error.downcast_ref::<Refusal>() {
         Some(Refusal::Usage(_)) => ExitCode::from(2),
         Some(Refusal::Busy(_)) => ExitCode::from(75),

@@ -33,7 +33,8 @@ use rows::{Rows, Wanted};
 
 /// How long records may wait for their acknowledgements at the end.
 const FLUSH: Duration = Duration::from_secs(60);
-/// Between two lines about progress where there is no terminal.
+/// Between two looks at a terminal's bar, and between two lines about progress where there is no terminal.
+const REDRAW: Duration = Duration::from_millis(100);
 const TELL: Duration = Duration::from_secs(10);
 /// Rows that cannot be read are reported one by one up to this many; the rest are counted.
 const REPORTED: u64 = 20;
@@ -154,7 +155,7 @@ struct Pace {
 impl Pace {
     fn wait(&self) {
         let Some(Rate(rate)) = self.rate else { return };
-        let due = Duration::from_secs_f64(self.sent as f64 / rate);
+        let due = Duration::try_from_secs_f64(self.sent as f64 / rate).unwrap_or(Duration::MAX);
         std::thread::sleep(due.saturating_sub(self.started.elapsed()));
     }
 }
@@ -186,6 +187,7 @@ struct Source {
     name: String,
     rows: Box<dyn Rows>,
     bar: ProgressBar,
+    on_terminal: bool,
     told: Instant,
 }
 
@@ -238,20 +240,24 @@ impl Source {
         };
         let style = ProgressStyle::with_template("{msg} {wide_bar} {percent}% {eta}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Ok(Source { name, rows, bar, told: Instant::now() })
+        bar.set_message(name.clone());
+        Ok(Source { name, rows, bar, on_terminal: std::io::stderr().is_terminal(), told: Instant::now() })
     }
 
     fn show(&mut self, sent: u64) {
+        let every = if self.on_terminal { REDRAW } else { TELL };
+        if self.told.elapsed() < every {
+            return;
+        }
+        self.told = Instant::now();
+        if !self.on_terminal {
+            say::line(format!("{}: {sent} records so far", self.name));
+            return;
+        }
         if let Some(position) = self.rows.position() {
             self.bar.set_position(position);
         }
-        if sent.is_multiple_of(1000) {
-            self.bar.set_message(format!("{}: {sent} records", self.name));
-            if !std::io::stderr().is_terminal() && self.told.elapsed() > TELL {
-                self.told = Instant::now();
-                say::line(format!("{}: {sent} records so far", self.name));
-            }
-        }
+        self.bar.set_message(format!("{}: {sent} records", self.name));
     }
 
     fn complain(&self, count: u64, problem: &str) {

@@ -44,6 +44,9 @@ pub struct Arguments {
     order_by: Option<Vec<String>>,
     #[arg(long, value_name = "ROWS")]
     limit: Option<u64>,
+    /// Goes on where an answer to the same question ended that was cut off by its limit
+    #[arg(long, value_name = "CURSOR", allow_hyphen_values = true)]
+    cursor: Option<String>,
     /// live, batch or exact
     #[arg(long, value_name = "HOW")]
     accuracy: Option<String>,
@@ -126,6 +129,7 @@ fn question(arguments: &Arguments) -> anyhow::Result<Value> {
         ("fill", text(&arguments.fill)),
         ("order_by", names(&arguments.order_by)),
         ("limit", number(arguments.limit)),
+        ("cursor", text(&arguments.cursor)),
         ("accuracy", text(&arguments.accuracy)),
         ("require", names(&arguments.require)),
         ("as_of", number(arguments.as_of)),
@@ -227,7 +231,7 @@ fn table(answer: &Value) -> String {
         ));
     }
     if let Some(cursor) = answer["next_cursor"].as_str() {
-        text.push_str(&format!("there is more: cursor {cursor}\n"));
+        text.push_str(&format!("there is more: --cursor {cursor}\n"));
     }
     text
 }

@@ -8,12 +8,13 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use watershed_batch::{Job, Options, Outcome, Progress, Quiet, Report, Stage};
 use watershed_schemas::log::Log;
-use watershed_schemas::manifest::{Accuracy, Manifest};
+use watershed_schemas::manifest::{Accuracy, Manifest, Version};
 use watershed_schemas::project::Project;
 use watershed_store::Store;
 
 use crate::clock::clock;
 use crate::config::Settings;
+use crate::outcome::Refusal;
 use crate::process;
 use crate::project::Workspace;
 use crate::say;
@@ -78,12 +79,22 @@ impl Runner {
         Ok(outcome)
     }
 
+    /// Publishes an older version's result again.
+    pub async fn rollback(&self, stream: &str, to: Version) -> anyhow::Result<Outcome> {
+        let job = self.job(stream, Wishes::default(), Arc::new(Quiet))?;
+        Ok(watershed_batch::rollback(&job, to).await?)
+    }
+
     async fn run_with(
         &self,
         stream: &str,
         wishes: Wishes,
         progress: Arc<dyn Progress>,
     ) -> anyhow::Result<Outcome> {
+        Ok(watershed_batch::run(&self.job(stream, wishes, progress)?).await?)
+    }
+
+    fn job(&self, stream: &str, wishes: Wishes, progress: Arc<dyn Progress>) -> anyhow::Result<Job> {
         let definition = self.project.stream(stream).with_context(|| format!("unknown stream {stream}"))?;
         let batch = &self.settings.batch;
         let run_id = uuid::Uuid::now_v7().simple().to_string();
@@ -102,7 +113,7 @@ impl Runner {
             },
             ..Options::new(run_id, process::holder())
         };
-        let job = Job {
+        Ok(Job {
             stream: definition.clone(),
             views: self.project.views_of(stream),
             store: self.store.clone(),
@@ -110,8 +121,7 @@ impl Runner {
             options,
             now: clock(),
             progress,
-        };
-        Ok(watershed_batch::run(&job).await?)
+        })
     }
 }
 
@@ -168,8 +178,14 @@ fn shown(accuracy: &Accuracy) -> String {
     )
 }
 
+/// What is said where another run of the stream holds the lease.
+pub fn busy(stream: &str, holder: &str, lease_until_ms: i64) -> Refusal {
+    let until = time(lease_until_ms);
+    Refusal::Busy(format!("stream {stream}: a run by {holder} is under way, its lease lasts until {until}"))
+}
+
 /// A time for people: seconds, in UTC.
-pub fn time(ms: i64) -> String {
+fn time(ms: i64) -> String {
     let time = chrono::DateTime::from_timestamp_millis(ms).unwrap_or_default();
     time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }

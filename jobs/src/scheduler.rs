@@ -1,7 +1,7 @@
 //! The built-in scheduler: batch runs when a stream's views are due.
 //!
 //! Guarantees: one run of a stream at a time; times that pass together, or during a run, are one run; a time
-//! that passed while nobody was there is made up for once, at the start.
+//! that passed while nobody was there, or while a run that has died held its lease, is made up for once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,8 @@ use crate::run::{Runner, Wishes};
 
 /// The longest sleep: a machine's clock may be set while it lasts.
 const LONGEST_SLEEP: Duration = Duration::from_secs(20);
+/// The shortest: a lease that is about to end is not asked for in a tight loop.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(100);
 
 pub struct Scheduler {
     runner: Arc<Runner>,
@@ -88,25 +90,36 @@ async fn keep_running(
         match calendar.due(began_ms, now) {
             Due::Never => return,
             Due::At(time) => {
-                let left = Duration::from_millis(u64::try_from(time - now).unwrap_or_default());
-                let sleep = tokio::time::sleep(left.min(LONGEST_SLEEP));
                 tokio::select! {
-                    () = sleep => {}
+                    () = sleep_until(time) => {}
                     () = stop.cancelled() => return,
                 }
             }
             Due::Now => {
-                began_ms = now;
-                tokio::select! {
-                    () = run_once(runner, stream) => {}
+                let again_at = tokio::select! {
+                    again_at = run_once(runner, stream) => again_at,
                     () = stop.cancelled() => return,
+                };
+                match again_at {
+                    None => began_ms = now,
+                    Some(time) => tokio::select! {
+                        () = sleep_until(time) => {}
+                        () = stop.cancelled() => return,
+                    },
                 }
             }
         }
     }
 }
 
-async fn run_once(runner: &Runner, stream: &str) {
+/// Sleeps until a time by the clock, or a part of the way.
+async fn sleep_until(time_ms: i64) {
+    let left = Duration::from_millis(u64::try_from(time_ms - now_ms()).unwrap_or_default());
+    tokio::time::sleep(left.clamp(SHORTEST_SLEEP, LONGEST_SLEEP)).await;
+}
+
+/// One run. Where another one has the stream, gives the end of its lease: it may be dead, and then this run is still due.
+async fn run_once(runner: &Runner, stream: &str) -> Option<i64> {
     match runner.run(stream, Wishes::default()).await {
         Ok(Outcome::Published(report)) => {
             let manifest = &report.manifest;
@@ -125,8 +138,12 @@ async fn run_once(runner: &Runner, stream: &str) {
             }
         }
         Ok(Outcome::Unchanged(_)) => tracing::debug!(stream, "nothing to do"),
-        Ok(Outcome::Busy { holder, .. }) => tracing::info!(stream, holder, "another run is under way"),
+        Ok(Outcome::Busy { holder, lease_until_ms, .. }) => {
+            tracing::info!(stream, holder, "another run is under way");
+            return Some(lease_until_ms);
+        }
         Ok(Outcome::Lost { winner }) => tracing::info!(stream, winner, "another run published first"),
         Err(error) => tracing::error!(stream, error = format!("{error:#}"), "batch run failed"),
     }
+    None
 }

@@ -29,7 +29,13 @@ pub async fn serve(place: &Place) -> anyhow::Result<ExitCode> {
     };
     let live = Arc::new(Peers::new(&peers)?);
     // The log tells no more than its own end here: a server answers without it.
-    let log = Kafka::connect(&workspace, &store).await.ok().map(|kafka| kafka.log());
+    let log = match Kafka::connect(&workspace, &store).await {
+        Ok(kafka) => Some(kafka.log()),
+        Err(error) => {
+            tracing::warn!(error = format!("{error:#}"), "status will not say where the log ends");
+            None
+        }
+    };
     let listen = ServeSettings { listen: settings.serve.listen.0.clone(), workers: workers(settings) };
     let project = Arc::new(workspace.project.clone());
     let server = Server::start(listen, project, store, live, log).await?;

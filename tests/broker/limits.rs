@@ -11,7 +11,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{FutureProducer, Producer};
-use watershed_broker::{BrokerConfig, BrokerError};
+use watershed_broker::{BrokerConfig, BrokerError, Owner, owner};
 
 use super::{broker, embedded};
 use crate::support::kafka::{EmbeddedBroker, PATIENCE, Target, eventually, numbered, take};
@@ -140,12 +140,18 @@ fn unknown_topics_are_created_only_where_that_is_allowed() {
 }
 
 #[test]
-fn a_folder_belongs_to_one_broker() {
+fn a_folder_belongs_to_one_broker_and_says_which() {
     let dir = tempfile::tempdir().expect("a temporary folder");
+    let long_gone = "a-name-longer-than-any-address.example:65535 4194304\n";
+    std::fs::write(dir.path().join("lock"), long_gone).expect("a file can be made");
+    assert_eq!(owner(dir.path()), Owner::Nobody);
     let target = broker(BrokerConfig::default(), dir.path());
+    let ours = Owner::Listening { address: target.address(), process: std::process::id() };
+    assert_eq!(owner(dir.path()), ours);
     let second = BrokerConfig { dir: Some(dir.path().to_owned()), ..BrokerConfig::default() };
     assert!(matches!(EmbeddedBroker::try_start(second), Err(BrokerError::InUse { .. })));
     embedded(&target).stop();
+    assert_eq!(owner(dir.path()), Owner::Nobody);
     embedded(&target).start_again();
 }
 

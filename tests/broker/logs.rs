@@ -45,20 +45,26 @@ fn a_torn_tail_is_cut_off_and_the_log_goes_on_behind_the_last_whole_batch() {
 }
 
 #[test]
-fn a_last_batch_whose_bytes_changed_is_cut_off() {
+fn batches_behind_one_whose_bytes_changed_are_cut_off_and_kept_aside() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let target = broker(BrokerConfig::default(), dir.path());
     let topic = target.new_topic(1);
-    for _ in 0..3 {
+    for _ in 0..4 {
         produce(&mut target.connect(), &topic, &Batch::numbered(10)).expect("the batch is accepted");
     }
     embedded(&target).stop();
     let segment = segments(dir.path(), &topic).remove(0);
     let mut bytes = std::fs::read(&segment).expect("the segment can be read");
-    *bytes.last_mut().expect("it has bytes") ^= 0x10;
-    std::fs::write(&segment, bytes).expect("the segment can be written");
+    let two_batches = bytes.len() / 2;
+    bytes[two_batches + 70] ^= 0x10;
+    std::fs::write(&segment, &bytes).expect("the segment can be written");
     embedded(&target).start_again();
     assert_eq!(bounds(&target, &topic), (0, 20));
+    let folder = std::fs::read_dir(segment.parent().expect("a segment lies in a folder"));
+    let aside = folder.expect("the folder can be read").map(|entry| entry.expect("an entry").path());
+    let aside = aside.filter(|path| path.extension().is_some_and(|extension| extension == "torn"));
+    let aside: Vec<_> = aside.map(|path| std::fs::read(path).expect("it can be read")).collect();
+    assert_eq!(aside, [&bytes[two_batches..]], "what was cut off is kept");
 }
 
 #[test]

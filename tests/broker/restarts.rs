@@ -1,6 +1,7 @@
 //! What else a restart must not lose or mix up: producers, topics, commits, epochs.
 
 use std::io::Write;
+use std::time::Duration;
 
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -21,7 +22,7 @@ use watershed_broker::BrokerConfig;
 
 use super::{bounds, broker, embedded};
 use crate::support::batches::{Batch, init_producer, produce};
-use crate::support::kafka::{Target, block_on, numbered};
+use crate::support::kafka::{Target, block_on, eventually, numbered};
 
 const OUT_OF_ORDER_SEQUENCE: i16 = 45;
 const FENCED_LEADER_EPOCH: i16 = 74;
@@ -50,6 +51,27 @@ fn a_retry_behind_a_crash_is_stored_once() {
     assert_eq!(produce(&mut connection, &topic, &batch(100)), Ok(100));
     assert_eq!(bounds(&target, &topic), (0, 105));
     assert!(init_producer(&mut connection) > producer, "no id is given twice");
+}
+
+#[test]
+fn a_producer_is_remembered_by_when_it_wrote_however_old_its_records_are() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let config = BrokerConfig {
+        producer_expiry: Duration::from_secs(5),
+        housekeeping: Duration::from_millis(20),
+        ..BrokerConfig::default()
+    };
+    let target = broker(config, dir.path());
+    let topic = target.new_topic(1);
+    let mut connection = target.connect();
+    let producer = init_producer(&mut connection);
+    let batch = Batch::numbered(5).sent_by(producer, 0, 0).at(1_357_000_000_000);
+    assert_eq!(produce(&mut connection, &topic, &batch), Ok(0));
+    // Long enough for the broker to look for producers to forget.
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(produce(&mut connection, &topic, &batch), Ok(0), "a retry is known, though it is of 2013");
+    let forgotten = || (produce(&mut connection, &topic, &batch) == Ok(5)).then_some(());
+    eventually("a silent producer is forgotten", forgotten);
 }
 
 /// Id and leader epoch of a topic.

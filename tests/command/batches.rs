@@ -3,7 +3,7 @@
 use watershed_schemas::manifest::{Intent, Version};
 use watershed_store::Store;
 
-use crate::support::command::Folder;
+use crate::support::command::{Folder, SCHEMA};
 use crate::support::platform::now_ms;
 
 fn with_orders(count: usize) -> Folder {
@@ -29,18 +29,23 @@ fn a_run_publishes_and_a_second_one_has_nothing_to_do() {
     assert!(verified.contains("version 2, 500 events") && verified.contains(" 0 differences"), "{verified}");
 }
 
-#[test]
-fn a_live_run_of_the_same_stream_is_exit_code_75() {
-    let folder = with_orders(10);
-    let store = Store::open("data", &folder.path("")).expect("the project's store");
-    let intent = Intent {
+/// What a live run on another machine leaves to be seen.
+fn elsewhere() -> Intent {
+    Intent {
         stream: "orders".to_string(),
         version: Version(1),
         target: Default::default(),
         run_id: "another".to_string(),
         holder: "elsewhere:17".to_string(),
         lease_until_ms: now_ms() + 60_000,
-    };
+    }
+}
+
+#[test]
+fn a_live_run_of_the_same_stream_is_exit_code_75() {
+    let folder = with_orders(10);
+    let store = Store::open("data", &folder.path("")).expect("the project's store");
+    let intent = elsewhere();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(store.put_intent(&intent)).expect("the intent is written");
     let ended = folder.run(&["batch", "run"]);
@@ -49,6 +54,54 @@ fn a_live_run_of_the_same_stream_is_exit_code_75() {
     assert_eq!(ended.err.trim().lines().count(), 1, "{}", ended.err);
     runtime.block_on(store.remove_intent(&intent)).expect("the intent is removed");
     folder.done(&["batch", "run"]);
+}
+
+#[test]
+fn of_several_streams_each_that_is_not_done_is_told_and_a_failure_decides() {
+    let folder = with_orders(10);
+    folder.write("schemas/returns.sql", &SCHEMA.replace("orders", "returns"));
+    let store = Store::open("data", &folder.path("")).expect("the project's store");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(store.put_intent(&elsewhere())).expect("the intent is written");
+    // Nothing was ever produced to the other stream: it has no topic.
+    let ended = folder.run(&["batch", "run"]);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.err.contains("elsewhere:17") && ended.err.contains("stream returns"), "{}", ended.err);
+}
+
+#[test]
+fn an_older_result_is_published_again_and_the_next_run_goes_on_from_there() {
+    let folder = with_orders(100);
+    let watershed = |out: &str| {
+        let line = out.lines().find(|line| line.trim_start().starts_with("watershed "));
+        line.unwrap_or_else(|| panic!("no watershed in {out}")).trim().to_string()
+    };
+    let first = folder.done(&["batch", "run"]);
+    folder.write_orders("more.ndjson", 50);
+    let file = folder.path("more.ndjson");
+    folder.done(&["produce", "orders", file.to_str().expect("a path in UTF-8")]);
+    let second = folder.done(&["batch", "run"]);
+    assert_ne!(watershed(&first), watershed(&second));
+    let back = folder.done(&["rollback", "orders", "1"]);
+    assert!(back.contains("version 3 published, the result of version 1 again"), "{back}");
+    assert_eq!(watershed(&back), watershed(&first));
+    let verified = folder.done(&["verify"]);
+    assert!(verified.contains("version 3, 100 events") && verified.contains(" 0 differences"), "{verified}");
+    assert!(folder.done(&["rollback", "orders", "3"]).contains("version 3 is the newest already"));
+    let again = folder.done(&["batch", "run"]);
+    assert!(again.contains("version 4 published") && again.contains("rows landed         50"), "{again}");
+    assert_eq!(watershed(&again), watershed(&second));
+
+    let unknown = folder.run(&["rollback", "orders", "9"]);
+    assert_eq!(unknown.code, 1, "{unknown:?}");
+    assert!(unknown.err.contains("retained are 1, 2, 3, 4"), "{}", unknown.err);
+    let store = Store::open("data", &folder.path("")).expect("the project's store");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let live = Intent { version: Version(5), ..elsewhere() };
+    runtime.block_on(store.put_intent(&live)).expect("the intent is written");
+    let busy = folder.run(&["rollback", "orders", "1"]);
+    assert_eq!(busy.code, 75, "{busy:?}");
+    assert!(busy.err.contains("elsewhere:17"), "{}", busy.err);
 }
 
 #[test]

@@ -38,6 +38,20 @@ fn every_mistake_is_told_at_its_place() {
 }
 
 #[test]
+fn a_plan_is_told_in_the_views_own_words() {
+    let folder = Folder::new();
+    folder.write("schemas/orders.sql", SCHEMA);
+    let view = "CREATE MATERIALIZED VIEW sales AS
+SELECT shop || '!' AS loud, tumble(at, INTERVAL '1 hour') AS hour, sum(units + 1) FILTER (WHERE units > 2) AS more
+FROM orders WHERE shop <> 'x' GROUP BY loud, hour;";
+    folder.write("jobs/sales.sql", view);
+    let out = folder.done(&["check"]);
+    for expected in ["loud text = shop || '!'", "sum(units + 1) where units > 2", "shop <> 'x'"] {
+        assert!(out.contains(expected), "{expected} is not in {out}");
+    }
+}
+
+#[test]
 fn a_folder_that_is_no_project_says_how_to_make_one() {
     let ended = Folder::new().run(&["check"]);
     assert_eq!(ended.code, 1);

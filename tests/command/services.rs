@@ -3,8 +3,12 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
+use watershed_schemas::manifest::{Intent, Version};
+use watershed_schemas::offsets::{Offset, Partition};
+use watershed_store::Store;
 
 use crate::support::command::{Folder, Service};
+use crate::support::platform::now_ms;
 
 const SECONDS: Duration = Duration::from_secs(12);
 
@@ -106,6 +110,18 @@ fn answers_come_in_every_format_and_refusals_in_one_line() {
     assert!(String::from_utf8(ask("csv")).expect("text").starts_with("shop,"));
     assert!(ask("parquet").starts_with(b"PAR1"));
     assert!(!ask("arrow").is_empty());
+    let page = |more: &[&str]| {
+        let arguments =
+            ["query", "sales", "--grain", "all", "--order-by", "shop", "--limit", "1", "--server", &server];
+        let out = folder.done(&[&arguments[..], more].concat());
+        let cursor =
+            out.lines().find_map(|line| line.strip_prefix("there is more: --cursor ")).map(str::to_string);
+        (out, cursor)
+    };
+    let has = |out: &str, shop: &str| out.lines().any(|line| line.trim_start().starts_with(shop));
+    let (first, cursor) = page(&[]);
+    let (second, _) = page(&["--cursor", &cursor.expect("there are more shops")]);
+    assert!(has(&first, "s0") && has(&second, "s1") && !has(&second, "s0"), "{first}{second}");
     let refused = folder.run(&["query", "sals", "--server", &server]);
     assert_eq!(refused.code, 1);
     assert!(refused.err.contains("did you mean \"sales\"?"), "{}", refused.err);
@@ -120,6 +136,27 @@ fn answers_come_in_every_format_and_refusals_in_one_line() {
 fn a_missed_run_is_made_up_for_at_the_start() {
     let folder = Folder::with_project();
     produce(&folder, 40);
+    let up = folder.service(&["up"]);
+    let server = up.line("ready: ");
+    answer(&folder, &server, |answer| orders(answer) == 40 && answer["answer"]["version"] == 1);
+    stop(up);
+}
+
+#[test]
+fn a_run_that_finds_the_lease_of_a_dead_one_is_made_up_for_when_that_ends() {
+    let folder = Folder::with_project();
+    produce(&folder, 40);
+    let store = Store::open("data", &folder.path("")).expect("the project's store");
+    let intent = Intent {
+        stream: "orders".to_string(),
+        version: Version(1),
+        target: (0..4).map(|partition| (Partition(partition), Offset(0))).collect(),
+        run_id: "dead".to_string(),
+        holder: "nobody:17".to_string(),
+        lease_until_ms: now_ms() + 8_000,
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(store.put_intent(&intent)).expect("the intent is written");
     let up = folder.service(&["up"]);
     let server = up.line("ready: ");
     answer(&folder, &server, |answer| orders(answer) == 40 && answer["answer"]["version"] == 1);

@@ -31,6 +31,9 @@ fn a_value_of_the_wrong_kind_is_named_with_what_is_expected() {
         ("[batch]\ngroup_bytes = \"64 apples\"\n", "batch.group_bytes", "a size such as"),
         ("[streams]\npartitions = \"many\"\n", "streams.partitions", "a whole number"),
         ("[streams]\npartitions = 0\n", "streams.partitions", "1 to 10000"),
+        ("[serve]\nworkers = 0\n", "serve.workers", "1 to 512"),
+        ("[batch]\nchunk_rows = 0\n", "batch.chunk_rows", "found 0"),
+        ("[batch]\nlease = \"0s\"\n", "batch.lease", "found 0"),
         ("store = \"data\"\n", "store", "a table"),
         ("[store]\nurl = ftp\n", "watershed.toml:2", ""),
     ] {
@@ -39,6 +42,15 @@ fn a_value_of_the_wrong_kind_is_named_with_what_is_expected() {
         assert_eq!(ended.code, 1, "{text}");
         assert!(ended.err.contains(setting) && ended.err.contains(expected), "{text}: {}", ended.err);
     }
+}
+
+#[test]
+fn a_setting_that_only_the_broker_can_judge_is_named_as_it_is_written() {
+    let folder = Folder::with_project();
+    folder.write("watershed.toml", "[broker]\nadvertised = \"nowhere\"\n");
+    let ended = folder.run(&["up"]);
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("setting broker.advertised"), "{}", ended.err);
 }
 
 #[test]
@@ -59,6 +71,15 @@ fn librdkafkas_own_settings_pass_through_by_their_own_names() {
     folder
         .write("watershed.toml", "[kafka]\nbrokers = \"127.0.0.1:1\"\n[kafka.client]\nno.such.setting = 3\n");
     let ended = folder.run(&["batch", "run"]);
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("no.such.setting"), "{}", ended.err);
+
+    // They speak to the Kafka that the command line names, too.
+    folder.write("watershed.toml", "[kafka.client]\nno.such.setting = 3\n");
+    folder.write_orders("orders.ndjson", 1);
+    let file = folder.path("orders.ndjson");
+    let file = file.to_str().expect("a path in UTF-8");
+    let ended = folder.run(&["produce", "orders", file, "--brokers", "127.0.0.1:1"]);
     assert_eq!(ended.code, 1);
     assert!(ended.err.contains("no.such.setting"), "{}", ended.err);
 

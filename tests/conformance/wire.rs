@@ -228,6 +228,22 @@ fn check_fetch_wait(target: &Target) {
 }
 
 #[test]
+fn a_fetch_of_nothing_is_answered_at_once() {
+    everywhere(check_empty_fetch);
+}
+
+fn check_empty_fetch(target: &Target) {
+    let topic = target.new_topic(1);
+    let mut ask = fetch_ask(&topic, 0, Duration::from_secs(30), 1);
+    let begun = Instant::now();
+    ask.topics[0].partitions.clear();
+    target.connect().ask(12, &ask);
+    ask.topics.clear();
+    assert!(target.connect().ask(12, &ask).responses.is_empty());
+    assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
+}
+
+#[test]
 fn the_latest_timestamp_and_the_end_of_an_epoch_can_be_asked_for() {
     everywhere(check_offset_questions);
 }

@@ -28,6 +28,7 @@ impl Broker {
         let listener = TcpListener::bind(&config.listen).await.map_err(listen_fault)?;
         let address = listener.local_addr().map_err(listen_fault)?;
         let shared = Arc::new(blocking(move || Shared::open(config)).await?);
+        shared.announce(address)?;
 
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         tasks.spawn(server::serve(listener, Arc::clone(&shared), stop.clone()));

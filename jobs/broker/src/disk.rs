@@ -1,12 +1,14 @@
 //! The broker's folder: one owner at a time, names that are on disk before they are relied on.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::BrokerError;
 
-/// In the folder: locked by the broker that has it open.
+/// In the folder: locked by the broker that has it open, which writes into it where it listens.
 const LOCK: &str = "lock";
 /// A broker that was dropped lets go of its folder when its last connection has noticed.
 const OWNER_GOES_WITHIN: Duration = Duration::from_secs(2);
@@ -16,7 +18,21 @@ const OWNER_GOES_WITHIN: Duration = Duration::from_secs(2);
 pub struct DataDir {
     path: PathBuf,
     temporary: bool,
-    _lock: File,
+    lock: File,
+}
+
+/// Who has a folder open.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    Nobody,
+    /// A broker that does not listen yet.
+    Starting,
+    /// A broker that listens at `address`, in the process with this id.
+    Listening {
+        address: String,
+        process: u32,
+    },
 }
 
 impl DataDir {
@@ -34,7 +50,11 @@ impl DataDir {
         let patience = Instant::now() + OWNER_GOES_WITHIN;
         loop {
             match lock.try_lock() {
-                Ok(()) => return Ok(DataDir { path, temporary, _lock: lock }),
+                Ok(()) => {
+                    // What stands there is of an owner that is gone.
+                    lock.set_len(0).map_err(BrokerError::io(&lock_path))?;
+                    return Ok(DataDir { path, temporary, lock });
+                }
                 Err(TryLockError::WouldBlock) if Instant::now() < patience => {
                     std::thread::sleep(Duration::from_millis(20));
                 }
@@ -46,6 +66,12 @@ impl DataDir {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Leaves word of where its owner listens, for [`owner`].
+    pub fn announce(&self, address: SocketAddr) -> Result<(), BrokerError> {
+        let note = format!("{address} {}\n", std::process::id());
+        (&self.lock).write_all(note.as_bytes()).map_err(BrokerError::io(&self.path.join(LOCK)))
     }
 }
 
@@ -59,10 +85,19 @@ impl Drop for DataDir {
     }
 }
 
-/// True while a broker of any process has this folder open.
-pub fn in_use(path: &Path) -> bool {
-    let lock = OpenOptions::new().write(true).open(path.join(LOCK));
-    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+/// Who has this folder open now, whatever process that is.
+pub fn owner(path: &Path) -> Owner {
+    let path = path.join(LOCK);
+    let lock = OpenOptions::new().write(true).open(&path);
+    if !lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock))) {
+        return Owner::Nobody;
+    }
+    let note = std::fs::read_to_string(path).unwrap_or_default();
+    let parts = note.strip_suffix('\n').and_then(|note| note.split_once(' '));
+    match parts.and_then(|(address, process)| Some((address.to_owned(), process.parse().ok()?))) {
+        Some((address, process)) => Owner::Listening { address, process },
+        None => Owner::Starting,
+    }
 }
 
 /// Makes the names in `dir` durable: a new file survives a power failure only when its folder was synced too.

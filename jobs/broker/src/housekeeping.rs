@@ -12,6 +12,7 @@ use crate::shared::Shared;
 
 /// How late a group may notice that time is up.
 const GROUP_TICK: Duration = Duration::from_millis(50);
+const MINUTE: Duration = Duration::from_secs(60);
 
 pub async fn tick_groups(shared: Arc<Shared>, stop: CancellationToken) {
     let mut ticks = every(GROUP_TICK);
@@ -54,7 +55,8 @@ fn sync_unlocked(shared: &Shared) -> Result<(), BrokerError> {
 
 /// Applies retention and forgets silent producers.
 pub async fn retain(shared: Arc<Shared>, stop: CancellationToken) {
-    let mut ticks = every(shared.config.housekeeping);
+    let config = &shared.config;
+    let mut ticks = every(config.housekeeping);
     let mut producers_checked = Instant::now();
     loop {
         tokio::select! {
@@ -62,17 +64,18 @@ pub async fn retain(shared: Arc<Shared>, stop: CancellationToken) {
             _ = ticks.tick() => {}
         }
         let now_ms = unix_ms(SystemTime::now());
-        let check_producers = producers_checked.elapsed() > Duration::from_secs(60);
+        // Going through all of them costs something, and none is forgotten much too late.
+        let check_producers = producers_checked.elapsed() > (config.producer_expiry / 10).min(MINUTE);
         if check_producers {
             producers_checked = Instant::now();
         }
         for topic in shared.topics.all() {
-            let limits = topic.settings().limits(&shared.config);
+            let limits = topic.settings().limits(config);
             for partition in topic.partitions() {
                 let retained = partition.with_log(|log| {
                     if check_producers {
                         log.forget_producers(
-                            now_ms.saturating_sub(shared.config.producer_expiry.as_millis() as i64),
+                            now_ms.saturating_sub(config.producer_expiry.as_millis() as i64),
                         );
                     }
                     log.retain(&limits, now_ms).map(|moved| moved.then(|| log.start_offset()))

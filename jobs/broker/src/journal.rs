@@ -102,7 +102,10 @@ impl Journal {
             self.sync_locked(&mut state)?;
         }
         if state.bytes > COMPACT_FROM_BYTES && state.bytes / 4 > state.live_bytes {
-            self.compact(&mut state)?;
+            // The changes are written and seen by everybody: that the file stays large is no fault of theirs.
+            if let Err(error) = self.compact(&mut state) {
+                tracing::error!(journal = %self.path.display(), %error, "history not removed");
+            }
         }
         Ok(())
     }
@@ -144,15 +147,14 @@ impl Journal {
         let mut fresh = File::create(&fresh_path).map_err(io(&fresh_path))?;
         fresh.write_all(&content).map_err(io(&fresh_path))?;
         fresh.sync_all().map_err(io(&fresh_path))?;
+        // Opened before it takes the other's place: what is written to a file without a name would be lost.
+        let fresh = OpenOptions::new().append(true).open(&fresh_path).map_err(io(&fresh_path))?;
         std::fs::rename(&fresh_path, &self.path).map_err(io(&self.path))?;
-        if let Some(dir) = self.path.parent() {
-            sync_dir(dir)?;
-        }
-        state.file = OpenOptions::new().append(true).open(&self.path).map_err(io(&self.path))?;
+        state.file = fresh;
         state.bytes = content.len() as u64;
         state.live_bytes = state.bytes;
         state.unsynced = false;
-        Ok(())
+        self.path.parent().map_or(Ok(()), sync_dir)
     }
 }
 

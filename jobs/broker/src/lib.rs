@@ -47,7 +47,7 @@ mod topics;
 
 pub use broker::Broker;
 pub use config::{BrokerConfig, FsyncPolicy, GroupConfig};
-pub use disk::in_use;
+pub use disk::{Owner, owner};
 pub use error::BrokerError;
 
 /// Topics, log starts, the cluster's id and producer ids.

@@ -1,5 +1,6 @@
 //! What every connection of a broker sees.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -66,6 +67,11 @@ impl Shared {
 
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Lets other processes find the broker by its folder.
+    pub fn announce(&self, address: SocketAddr) -> Result<(), BrokerError> {
+        self.dir.announce(address)
     }
 
     /// Forces everything that was written to the disk.

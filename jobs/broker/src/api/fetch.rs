@@ -34,7 +34,9 @@ pub async fn fetch(call: &Call<'_>, ask: FetchRequest) -> FetchResponse {
     let mut hung = Vec::new();
     loop {
         let found = read_all(call, &ask);
-        if found.has_error || found.bytes >= ask.min_bytes.max(0) as usize || Instant::now() >= deadline {
+        // Where nothing is asked for there is nothing to wait for.
+        let ends = found.has_error || found.partitions.is_empty();
+        if ends || found.bytes >= ask.min_bytes.max(0) as usize || Instant::now() >= deadline {
             return FetchResponse::default().with_responses(found.topics);
         }
         if hung.is_empty() {

@@ -4,7 +4,7 @@
 //! - Offsets are dense: a record's offset is one more than that of the record before it, over restarts too.
 //! - A batch is stored as the client sent it, but for base offset and leader epoch, and only if its checksum holds.
 //! - What `append` acknowledged is read back by every later `read`, also after `kill -9`; after a power failure as far
-//!   as the fsync policy promises. A torn tail of the newest segment is cut off at start; damage anywhere else is an
+//!   as the fsync policy promises. A torn tail of the newest segment is set aside at start; damage anywhere else is an
 //!   error that names file and byte.
 //! - Deleting (retention, or by request) moves the log's start, never its end.
 
@@ -21,7 +21,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use batch::{BatchFault, BatchHeader};
 use epochs::Epochs;
@@ -32,6 +32,7 @@ pub use slice::LogSlice;
 pub use time::Timed;
 
 use crate::BrokerError;
+use crate::housekeeping::unix_ms;
 
 #[derive(Debug)]
 pub struct Log {
@@ -123,18 +124,19 @@ impl Log {
             return Err(damaged(&segment, reason));
         }
         let trust = if newest { Trust::Checksum } else { Trust::Header };
+        let written_ms = segment.written_ms()?;
         let fault = recover::scan(&mut segment, trust, |header| {
             self.epochs.record(header.leader_epoch, header.base_offset);
-            self.producers.record(header, header.base_offset);
+            self.producers.record(header, header.base_offset, written_ms);
         })?;
         if let Some(fault) = fault {
             if !newest {
                 return Err(damaged(&segment, fault.to_string()));
             }
             let torn_bytes = segment.file_bytes()? - segment.bytes();
+            let aside = segment.set_tail_aside()?;
             tracing::warn!(segment = %segment.path().display(), torn_bytes, next_offset = segment.next_offset(), %fault,
-                "torn tail cut off");
-            segment.truncate_to_admitted()?;
+                aside = %aside.display(), "torn tail cut off and set aside");
         }
         self.segments.push_back(segment);
         Ok(())
@@ -165,7 +167,7 @@ impl Log {
         }
         written?;
         self.epochs.record(self.leader_epoch, base_offset);
-        self.producers.record(&placed, base_offset);
+        self.producers.record(&placed, base_offset, unix_ms(SystemTime::now()));
         Ok(Appended { base_offset, duplicate: false })
     }
 

@@ -1,8 +1,8 @@
 //! Idempotence: what each producer last wrote to one partition.
 //!
 //! The state is a fold of the log's batch headers, so a restart rebuilds it by reading them and nothing else needs to
-//! be stored. As in Kafka, the last five batches of a producer are remembered, which covers the most that a client
-//! may have in flight.
+//! be stored; when they were written, the time of their file tells. As in Kafka, the last five batches of a producer
+//! are remembered, which covers the most that a client may have in flight.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -39,7 +39,8 @@ pub struct Producers {
 struct Producer {
     epoch: i16,
     recent: VecDeque<Written>,
-    last_timestamp: i64,
+    /// When it last wrote, by this machine's clock: the times of its records may lie years back.
+    last_seen_ms: i64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -84,15 +85,15 @@ impl Producers {
         Ok(Verdict::Append)
     }
 
-    /// Takes note of a batch that is in the log at `base_offset`.
-    pub fn record(&mut self, batch: &BatchHeader, base_offset: i64) {
+    /// Takes note of a batch that is in the log at `base_offset`, written at `seen_ms` (Unix time).
+    pub fn record(&mut self, batch: &BatchHeader, base_offset: i64, seen_ms: i64) {
         if !batch.is_idempotent() {
             return;
         }
         let known = self.by_id.entry(batch.producer_id).or_insert_with(|| Producer {
             epoch: batch.producer_epoch,
             recent: VecDeque::with_capacity(REMEMBERED_BATCHES),
-            last_timestamp: batch.max_timestamp,
+            last_seen_ms: seen_ms,
         });
         if known.epoch != batch.producer_epoch {
             known.epoch = batch.producer_epoch;
@@ -106,11 +107,11 @@ impl Producers {
             last_sequence: batch.last_sequence(),
             base_offset,
         });
-        known.last_timestamp = known.last_timestamp.max(batch.max_timestamp);
+        known.last_seen_ms = known.last_seen_ms.max(seen_ms);
     }
 
-    /// Forgets producers whose newest record is older than `before_ms` (Unix time).
+    /// Forgets producers that have written nothing since `before_ms` (Unix time).
     pub fn forget(&mut self, before_ms: i64) {
-        self.by_id.retain(|_, known| known.last_timestamp >= before_ms);
+        self.by_id.retain(|_, known| known.last_seen_ms >= before_ms);
     }
 }

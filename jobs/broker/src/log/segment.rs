@@ -4,15 +4,18 @@
 //! is. It is rebuilt from the batch headers at start, so it cannot disagree with the file.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use uuid::Uuid;
 
 use super::batch::BatchHeader;
 use super::slice::LogSlice;
 use crate::BrokerError;
 use crate::disk::sync_dir;
+use crate::housekeeping::unix_ms;
 
 /// Bytes of log between two entries of the index.
 pub const INDEX_INTERVAL_BYTES: u64 = 16 * 1024;
@@ -124,11 +127,19 @@ impl Segment {
         std::mem::take(&mut self.unsynced).then(|| (Arc::clone(&self.file), self.path.clone()))
     }
 
-    /// Cuts the file off behind what was admitted.
-    pub fn truncate_to_admitted(&mut self) -> Result<(), BrokerError> {
+    /// Cuts the file off behind what was admitted. The rest is kept in a file beside it, which is returned: one
+    /// flipped bit makes a torn tail of everything behind it, and only a person can tell what it is worth.
+    pub fn set_tail_aside(&mut self) -> Result<PathBuf, BrokerError> {
+        let aside_path = self.path.with_extension(format!("{}.torn", Uuid::new_v4().simple()));
+        let mut aside = File::create(&aside_path).map_err(BrokerError::io(&aside_path))?;
+        let mut tail = &*self.file;
+        tail.seek(SeekFrom::Start(self.bytes)).map_err(BrokerError::io(&self.path))?;
+        io::copy(&mut tail, &mut aside)
+            .and_then(|_| aside.sync_all())
+            .map_err(BrokerError::io(&aside_path))?;
         self.file.set_len(self.bytes).map_err(BrokerError::io(&self.path))?;
         self.unsynced = true;
-        Ok(())
+        Ok(aside_path)
     }
 
     /// Deletes the file. Fetches that are reading it still hold it open and finish undisturbed.
@@ -138,6 +149,12 @@ impl Segment {
 
     pub fn file_bytes(&self) -> Result<u64, BrokerError> {
         Ok(self.file.metadata().map_err(BrokerError::io(&self.path))?.len())
+    }
+
+    /// When the file was last written to, as Unix time.
+    pub fn written_ms(&self) -> Result<i64, BrokerError> {
+        let written = self.file.metadata().and_then(|metadata| metadata.modified());
+        written.map(unix_ms).map_err(BrokerError::io(&self.path))
     }
 
     pub fn file(&self) -> Arc<File> {
