@@ -1,39 +1,43 @@
 //! A full recomputation of one view over hand-written Polars doing the same group-by on the same files.
 
-use std::time::Instant;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use polars::prelude::*;
-use support::platform::{Kafka, Platform, unique};
-use watershed_batch::Outcome;
+use watershed_batch::{Outcome, Report};
+use watershed_duckdb::{Engine as DuckDb, Published, compare};
 
-use crate::speed::{VIEW, fill, schema};
 use crate::table::{Table, median};
+use crate::world::World;
 
 const RECORDS: i64 = 1_000_000;
-const ROUNDS: usize = 5;
+/// Event time between two records: all of them spread over some 7,000 cells.
+const STEP: Duration = Duration::from_secs(1);
 
-pub async fn measure(table: &mut Table) {
-    let kafka = Kafka::start().await;
-    let topic = unique("readings");
-    kafka.create_topic(&topic).await;
-    fill(&kafka, &topic, 0, RECORDS);
-    let platform = Platform::start(&kafka, &schema(&topic), VIEW).await;
+pub async fn measure(table: &mut Table, rounds: usize) {
+    let world = World::start(RECORDS, STEP).await;
     let begun = Instant::now();
-    assert!(matches!(platform.batch().await, Outcome::Published(_)));
+    let Outcome::Published(first) = world.platform.batch().await else { panic!("a first run publishes") };
     let landing = begun.elapsed().as_secs_f64();
+    world.until_version(first.manifest.version.0, RECORDS).await;
 
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    let mut newest = files(&world, &first);
+    for _ in 0..rounds {
         let begun = Instant::now();
-        let Outcome::Published(report) = platform.batch_full().await else { panic!("a full run publishes") };
+        let Outcome::Published(report) = world.platform.batch_full().await else {
+            panic!("a full run publishes")
+        };
         ours.push(begun.elapsed().as_secs_f64());
-        let files: Vec<_> =
-            report.manifest.events.iter().map(|file| platform.folder.path().join(&file.file.path)).collect();
+        world.until_version(report.manifest.version.0, RECORDS).await;
+        newest = files(&world, &report);
+        let events = newest.events.clone();
         let begun = Instant::now();
-        let rows = tokio::task::spawn_blocking(move || by_hand(&files)).await.expect("Polars ends");
+        let cells = tokio::task::spawn_blocking(move || by_hand(&events)).await.expect("Polars ends");
         bare.push(begun.elapsed().as_secs_f64());
-        assert_eq!(rows as u64, report.manifest.views["by_site"].rows, "both find the same cells");
+        assert_eq!(cells as u64, report.manifest.views["by_site"].rows, "both find the same cells");
     }
+    check(&world, newest).await;
     let shown = |seconds: &[f64]| format!("{:.2} s", median(seconds));
     let ratios: Vec<f64> = ours.iter().zip(&bare).map(|(ours, bare)| ours / bare).collect();
     table.add(
@@ -49,12 +53,29 @@ pub async fn measure(table: &mut Table) {
         shown(&bare),
         vec![ratio],
     );
-    platform.stop().await;
-    kafka.stop().await;
+    world.stop().await;
+}
+
+/// The files of a version.
+fn files(world: &World, report: &Report) -> Published {
+    let path = |path: &str| -> PathBuf { world.platform.folder.path().join(path) };
+    let manifest = &report.manifest;
+    Published {
+        events: manifest.events.iter().map(|file| path(&file.file.path)).collect(),
+        view: manifest.views["by_site"].files.iter().map(|file| path(&file.file.path)).collect(),
+    }
+}
+
+/// DuckDB finds every published cell to be what the events say.
+async fn check(world: &World, files: Published) {
+    let view = world.platform.project.views[0].clone();
+    let compared = tokio::task::spawn_blocking(move || compare(&DuckDb::new()?, &view, &files));
+    let comparison = compared.await.expect("DuckDB ends").expect("a comparison");
+    assert_eq!((comparison.events, comparison.differences.as_slice()), (RECORDS, &[][..]));
 }
 
 /// The exact half of the view as a person would write it; the number of cells.
-fn by_hand(files: &[std::path::PathBuf]) -> usize {
+fn by_hand(files: &[PathBuf]) -> usize {
     let paths: Vec<_> =
         files.iter().map(|path| PlRefPath::new(path.to_str().expect("a path in UTF-8"))).collect();
     let events =

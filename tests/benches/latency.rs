@@ -1,77 +1,90 @@
-//! From producing an event to its being in an answer, over a bare consumer's receipt of the same event.
+//! From producing an event to its being in an answer, over a bare consumer's receipt of such an event.
 
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{Offset, TopicPartitionList};
-use serde_json::json;
-use support::platform::{Kafka, PARTITIONS, Platform, send, unique};
+use rdkafka::producer::BaseProducer;
+use support::platform::{PARTITIONS, send};
 
-use crate::speed::{VIEW, payload, schema};
-use crate::table::{Table, percentile};
+use crate::table::{Table, median, percentile};
+use crate::world::{World, how_many, readings};
 
-const EVENTS: i64 = 300;
+/// Events of each side in a round.
+const EVENTS: i64 = 100;
+const PATIENCE: Duration = Duration::from_secs(10);
 
-pub async fn measure(table: &mut Table) {
-    let kafka = Kafka::start().await;
-    let topic = unique("readings");
-    kafka.create_topic(&topic).await;
-    let platform = Platform::start(&kafka, &schema(&topic), VIEW).await;
-    let bare = bare_consumer(&kafka, &topic);
-    let producer: rdkafka::producer::BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", &kafka.brokers)
+pub async fn measure(table: &mut Table, rounds: usize) {
+    let world = World::start(0, Duration::from_millis(10)).await;
+    let bare = world.bare_consumer();
+    // The first poll begins to fetch; there is nothing yet.
+    assert!(bare.poll(Duration::from_millis(500)).is_none());
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &world.kafka.brokers)
         .set("linger.ms", "0")
         .create()
         .expect("a producer");
-    let question = json!({ "view": "by_site", "group_by": [], "grain": "all", "measures": ["readings"] });
-
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for sequence in 0..EVENTS {
+    let produce = |sequence: i64| {
+        // Both sides in turn go through all partitions.
+        let partition = (sequence / 2 % i64::from(PARTITIONS)) as i32;
         let begun = Instant::now();
-        send(&producer, &topic, (sequence % i64::from(PARTITIONS)) as i32, Some(&payload(sequence)));
-        // One side a round, so that neither waits for the other.
-        if sequence % 2 == 0 {
-            loop {
-                let (_, answer) = platform.ask(&question).await;
-                if answer["data"][0]["readings"].as_i64() == Some(sequence + 1) {
-                    break;
-                }
-            }
-            ours.push(begun.elapsed().as_secs_f64() * 1e3);
-            while bare.poll(Duration::from_secs(1)).is_none() {}
-        } else {
-            while bare.poll(Duration::from_secs(1)).is_none() {}
-            theirs.push(begun.elapsed().as_secs_f64() * 1e3);
-            platform.until_current(&question).await;
+        send(&producer, &world.topic, partition, Some(&world.payload(sequence)));
+        begun
+    };
+    let received = || {
+        let message = bare.poll(PATIENCE).expect("the record is received in time");
+        message.expect("a record");
+    };
+
+    let shares = [("p50", 0.5), ("p99", 0.99)];
+    let mut figures = shares.map(|_| (Vec::new(), Vec::new()));
+    let mut sequence = 0;
+    for _ in 0..rounds {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..EVENTS {
+            // One side at a time, so that neither waits for the other.
+            let begun = produce(sequence);
+            answered(&world, sequence + 1).await;
+            ours.push(millis(begun));
+            received();
+
+            let begun = produce(sequence + 1);
+            received();
+            theirs.push(millis(begun));
+            sequence += 2;
+            world.until_readings(sequence).await;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        for ((_, share), (our_rounds, their_rounds)) in shares.iter().zip(&mut figures) {
+            our_rounds.push(percentile(&mut ours, *share));
+            their_rounds.push(percentile(&mut theirs, *share));
+        }
     }
-    for (name, share) in [
-        ("event to queryable over bare receipt, p50", 0.5),
-        ("event to queryable over bare receipt, p99", 0.99),
-    ] {
-        let (ours, theirs) = (percentile(&mut ours, share), percentile(&mut theirs, share));
-        table.add(name, format!("{ours:.2} ms"), format!("{theirs:.2} ms"), vec![ours / theirs]);
+    for ((name, _), (ours, theirs)) in shares.iter().zip(&figures) {
+        let ratios = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
+        let shown = |rounds: &[f64]| format!("{:.2} ms", median(rounds));
+        table.add(
+            &format!("event to queryable over bare receipt, {name}"),
+            shown(ours),
+            shown(theirs),
+            ratios,
+        );
     }
     drop(bare);
-    platform.stop().await;
-    kafka.stop().await;
+    world.stop().await;
 }
 
-fn bare_consumer(kafka: &Kafka, topic: &str) -> BaseConsumer {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &kafka.brokers)
-        .set("group.id", unique("bare"))
-        .set("enable.auto.commit", "false")
-        .create()
-        .expect("a consumer");
-    let mut assignment = TopicPartitionList::new();
-    for partition in 0..PARTITIONS {
-        assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
+/// Asks until all readings are in the answer, and never more than there are.
+async fn answered(world: &World, expected: i64) {
+    let begun = Instant::now();
+    loop {
+        let (_, answer) = world.platform.ask(&how_many()).await;
+        let found = readings(&answer);
+        assert!(found <= expected && begun.elapsed() < PATIENCE, "{found} of {expected} readings: {answer}");
+        if found == expected {
+            return;
+        }
     }
-    consumer.assign(&assignment).expect("an assignment");
-    // The first poll begins to fetch; there is nothing yet.
-    assert!(consumer.poll(Duration::from_millis(500)).is_none());
-    consumer
+}
+
+fn millis(begun: Instant) -> f64 {
+    begun.elapsed().as_secs_f64() * 1e3
 }

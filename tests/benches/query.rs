@@ -5,45 +5,50 @@ use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use serde_json::json;
-use support::platform::{Kafka, Platform, unique};
 use watershed_batch::Outcome;
 
-use crate::speed::{VIEW, fill, schema};
 use crate::table::{Table, median};
+use crate::world::World;
 
 const RECORDS: i64 = 200_000;
+/// The last of them are live.
 const LIVE: i64 = 2_000;
-const ROUNDS: usize = 7;
+/// Event time between two records: all of them spread over some 14,000 cells, the live ones over six hours.
+const STEP: Duration = Duration::from_secs(10);
+/// How far back the question goes.
+const ASKED_MS: i64 = 30 * 3_600_000;
 const CLIENTS: usize = 8;
 const ROUND: Duration = Duration::from_secs(2);
 
-pub async fn measure(table: &mut Table) {
-    let kafka = Kafka::start().await;
-    let topic = unique("readings");
-    kafka.create_topic(&topic).await;
-    fill(&kafka, &topic, 0, RECORDS);
-    let platform = Platform::start(&kafka, &schema(&topic), VIEW).await;
-    assert!(matches!(platform.batch().await, Outcome::Published(_)));
-    fill(&kafka, &topic, RECORDS, RECORDS + LIVE);
-    let question = json!({ "view": "by_site", "where": { "site": ["site-07"] } });
-    let whole = json!({ "view": "by_site", "group_by": [], "grain": "all", "measures": ["readings"] });
-    let answer = platform.until_current(&whole).await;
-    assert_eq!(answer["data"][0]["readings"], json!(RECORDS + LIVE), "batch and live add up");
+pub async fn measure(table: &mut Table, rounds: usize) {
+    let world = World::start(RECORDS - LIVE, STEP).await;
+    let Outcome::Published(report) = world.platform.batch().await else { panic!("a first run publishes") };
+    world.until_version(report.manifest.version.0, RECORDS - LIVE).await;
+    world.fill(RECORDS - LIVE, RECORDS);
+    world.until_readings(RECORDS).await;
 
-    let body = question.to_string();
-    let (_, answer) = platform.ask(&question).await;
+    let from = chrono::DateTime::from_timestamp_millis(world.at_ms(RECORDS) - ASKED_MS).expect("a time");
+    let question = json!({ "view": "by_site", "where": { "site": ["site-07"] }, "from": from.to_rfc3339() });
+    let (status, answer) = world.platform.ask(&question).await;
+    assert!(status == 200 && answer["rows"].as_u64() >= Some(29), "a row for every hour: {answer}");
+    let (ours_url, body) = (world.platform.url("/v1/query"), question.to_string());
     let constant = Constant::start(answer.to_string()).await;
+    let bare_url = format!("http://{}/v1/query", constant.address);
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        ours.push(load(&platform.url("/v1/query"), &body).await);
-        bare.push(load(&format!("http://{}/v1/query", constant.address), &body).await);
+    for _ in 0..rounds {
+        ours.push(load(&ours_url, &body).await);
+        bare.push(load(&bare_url, &body).await);
+        assert_eq!(
+            world.platform.ask(&question).await.1["data"],
+            answer["data"],
+            "the answer stays the same"
+        );
     }
     let ratios = ours.iter().zip(&bare).map(|(ours, bare)| ours / bare).collect();
     let shown = |rates: &[f64]| format!("{:.0} requests/s", median(rates));
     table.add("hot query over actix returning a constant", shown(&ours), shown(&bare), ratios);
     constant.handle.stop(true).await;
-    platform.stop().await;
-    kafka.stop().await;
+    world.stop().await;
 }
 
 struct Constant {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 /// One ratio, measured in several rounds.
 struct Figure {
-    name: &'static str,
+    name: String,
     /// What each side is, ours first.
     sides: (String, String),
     rounds: Vec<f64>,
@@ -27,9 +27,9 @@ pub fn median(values: &[f64]) -> f64 {
 
 impl Table {
     /// A ratio ours / bare per round, with the median of each side as text.
-    pub fn add(&mut self, name: &'static str, ours: String, bare: String, rounds: Vec<f64>) {
+    pub fn add(&mut self, name: &str, ours: String, bare: String, rounds: Vec<f64>) {
         println!("{name}: {:.3} ({ours} / {bare})", median(&rounds));
-        self.figures.push(Figure { name, sides: (ours, bare), rounds });
+        self.figures.push(Figure { name: name.to_string(), sides: (ours, bare), rounds });
     }
 
     pub fn print(&self) {
