@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use polars::prelude::{AnyValue, Expr, LiteralValue, Scalar, TimeUnit};
 use serde::{Deserialize, Serialize};
+
+use crate::value::Value;
 
 /// A SQL type. Timestamps are microseconds since 1970-01-01 in UTC, without a zone of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -48,6 +51,28 @@ impl DataType {
                 pl::Field::new("count".into(), pl::DataType::Int64),
             ]))),
         }
+    }
+
+    /// A value as Polars holds it in a column of this type; NULL where a value of another type is given.
+    pub fn polars_value(&self, value: &Value) -> AnyValue<'static> {
+        match (value, self) {
+            (Value::Boolean(value), _) => AnyValue::Boolean(*value),
+            (Value::Integer(value), DataType::Integer) => AnyValue::Int32(*value as i32),
+            (Value::Integer(value), _) => AnyValue::Int64(*value),
+            (Value::Double(value), _) => AnyValue::Float64(*value),
+            (Value::Decimal(value, scale), DataType::Decimal { precision, .. }) => {
+                AnyValue::Decimal(*value, usize::from(*precision), usize::from(*scale))
+            }
+            (Value::Text(value), _) => AnyValue::StringOwned(value.as_ref().into()),
+            (Value::Date(value), _) => AnyValue::Date(*value),
+            (Value::Timestamp(value), _) => AnyValue::Datetime(*value, TimeUnit::Microseconds, None),
+            (Value::Null | Value::TopK(_) | Value::Decimal(..), _) => AnyValue::Null,
+        }
+    }
+
+    /// A value of this type as a constant in a Polars expression.
+    pub fn polars_literal(&self, value: &Value) -> Expr {
+        Expr::Literal(LiteralValue::Scalar(Scalar::new(self.polars(), self.polars_value(value))))
     }
 
     /// The Arrow type of a column of this type.

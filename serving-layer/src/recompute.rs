@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use polars::prelude::{
     AnyValue, ChunkApply as _, Column, DataFrame, DataType as PolarsType, Expr, Field, IntoColumn,
-    IntoSeries, LiteralValue, PolarsError, PolarsResult, Scalar, Schema, Series, TimeUnit, lit,
+    IntoSeries, PolarsError, PolarsResult, Schema, Series, lit,
 };
 use watershed_schemas::events::scan;
 use watershed_schemas::exact::{Grouping, exact, window_start};
@@ -94,10 +94,11 @@ fn aggregate(files: &[Bytes], plan: &Plan, measures: &[usize]) -> PolarsResult<V
     let start = window_start(view);
     let mut keep = lit(true);
     if plan.from != i64::MIN {
-        keep = keep.and(start.clone().gt_eq(literal(&Value::Timestamp(plan.from), &DataType::Timestamp)));
+        keep =
+            keep.and(start.clone().gt_eq(DataType::Timestamp.polars_literal(&Value::Timestamp(plan.from))));
     }
     if plan.to != i64::MAX {
-        keep = keep.and(start.clone().lt(literal(&Value::Timestamp(plan.to), &DataType::Timestamp)));
+        keep = keep.and(start.clone().lt(DataType::Timestamp.polars_literal(&Value::Timestamp(plan.to))));
     }
     for condition in &plan.conditions {
         keep = keep.and(holds(plan, condition)?);
@@ -125,32 +126,12 @@ fn holds(plan: &Plan, condition: &Condition) -> PolarsResult<Expr> {
     }
     let scalar = &plan.view.dimensions[condition.dimension].scalar;
     let data_type = scalar.data_type.polars();
-    let values = condition.values.iter().map(|value| any_value(value, &scalar.data_type));
+    let values = condition.values.iter().map(|value| scalar.data_type.polars_value(value));
     let values: Vec<AnyValue<'static>> = values.collect();
     let values = Series::from_any_values_and_dtype("".into(), &values, &data_type, true)?;
     // A set: comparisons chained by OR would nest as deeply as a caller's list is long. NULL is a value like any other.
     let any = scalar.expr.clone().cast(data_type).is_in(lit(values).implode(true), true);
     Ok(if condition.negated { any.not() } else { any })
-}
-
-fn literal(value: &Value, data_type: &DataType) -> Expr {
-    Expr::Literal(LiteralValue::Scalar(Scalar::new(data_type.polars(), any_value(value, data_type))))
-}
-
-fn any_value(value: &Value, data_type: &DataType) -> AnyValue<'static> {
-    match (value, data_type) {
-        (Value::Boolean(value), _) => AnyValue::Boolean(*value),
-        (Value::Integer(value), DataType::Integer) => AnyValue::Int32(*value as i32),
-        (Value::Integer(value), _) => AnyValue::Int64(*value),
-        (Value::Double(value), _) => AnyValue::Float64(*value),
-        (Value::Decimal(value, scale), DataType::Decimal { precision, .. }) => {
-            AnyValue::Decimal(*value, usize::from(*precision), usize::from(*scale))
-        }
-        (Value::Text(value), _) => AnyValue::StringOwned(value.as_ref().into()),
-        (Value::Date(value), _) => AnyValue::Date(*value),
-        (Value::Timestamp(value), _) => AnyValue::Datetime(*value, TimeUnit::Microseconds, None),
-        (Value::Null | Value::TopK(_) | Value::Decimal(..), _) => AnyValue::Null,
-    }
 }
 
 /// Window starts to bucket starts, by the same rule as cells are.

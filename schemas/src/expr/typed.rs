@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use polars::prelude::{AnyValue, Expr, LiteralValue, Scalar as PolarsScalar, TimeUnit};
+use polars::prelude::{Expr, LiteralValue};
 use sqlparser::tokenizer::Span;
 
 use super::{Fault, Scalar, cast, sql_type, text_literal};
@@ -43,7 +43,7 @@ impl Typed {
 
     pub fn value(value: &Value, data_type: &DataType, span: Span) -> Typed {
         Typed {
-            expr: polars_literal(value, data_type),
+            expr: data_type.polars_literal(value),
             data_type: Some(data_type.clone()),
             fields: BTreeSet::new(),
             sql: sql_literal(value, data_type),
@@ -213,24 +213,6 @@ fn number_type(text: &str) -> Option<DataType> {
     let whole = whole.trim_start_matches('0');
     let precision = (whole.len() + fraction.len()).max(1);
     (precision <= 38).then_some(DataType::Decimal { precision: precision as u8, scale: fraction.len() as u8 })
-}
-
-fn polars_literal(value: &Value, data_type: &DataType) -> Expr {
-    let value = match (value, data_type) {
-        (Value::Null, _) => AnyValue::Null,
-        (Value::Boolean(value), _) => AnyValue::Boolean(*value),
-        (Value::Integer(value), DataType::Integer) => AnyValue::Int32(*value as i32),
-        (Value::Integer(value), _) => AnyValue::Int64(*value),
-        (Value::Double(value), _) => AnyValue::Float64(*value),
-        (Value::Decimal(value, scale), DataType::Decimal { precision, .. }) => {
-            AnyValue::Decimal(*value, usize::from(*precision), usize::from(*scale))
-        }
-        (Value::Text(value), _) => AnyValue::StringOwned(value.as_ref().into()),
-        (Value::Date(value), _) => AnyValue::Date(*value),
-        (Value::Timestamp(value), _) => AnyValue::Datetime(*value, TimeUnit::Microseconds, None),
-        (Value::Decimal(..) | Value::TopK(_), _) => AnyValue::Null,
-    };
-    Expr::Literal(LiteralValue::Scalar(PolarsScalar::new(data_type.polars(), value)))
 }
 
 fn sql_literal(value: &Value, data_type: &DataType) -> String {
