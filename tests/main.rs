@@ -12,6 +12,7 @@ mod definitions;
 mod end_to_end;
 mod epochs;
 mod expressions;
+mod following;
 mod http;
 mod kafka_log;
 mod laws;
