@@ -21,6 +21,7 @@ mod merge;
 mod publish;
 mod query;
 mod schedule;
+mod simulation;
 mod sketches;
 mod speed;
 mod split;
