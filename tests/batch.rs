@@ -11,8 +11,10 @@ use support::batch_world::{
     Counts, DAY, HOUR, STREAM, TOPIC, VIEWS, World, YEAR_2013, assert_same, project, reading,
 };
 use support::log::MemoryLog;
+use support::watched_log::WatchedLog;
 use watershed_batch::{BatchError, Outcome};
-use watershed_schemas::log::{Log, LogError, Reader, Records, Subscription};
+use watershed_schemas::invariants;
+use watershed_schemas::log::{Log, LogError, NotNext, Reader, Records, Subscription};
 use watershed_schemas::manifest::{Manifest, Version};
 use watershed_schemas::offsets::{Gap, Offset, OffsetRange, Partition};
 use watershed_store::Store;
@@ -418,6 +420,22 @@ async fn events_that_a_ranking_does_not_count_make_its_error_no_smaller() {
     let alone = line(0).await;
     assert!(alone.max_error > 0.0 && alone.beyond_bound == 0, "{alone:?}");
     assert_eq!(line(20_000).await, alone);
+}
+
+#[tokio::test]
+async fn records_that_are_lost_on_the_way_stop_the_run_and_the_next_one_lands_them() {
+    let world = hourly();
+    world.produce(0, &reading(0, "a", "d", 1.0, 1));
+    world.produce(0, &reading(1, "a", "d", 1.0, 1));
+    let watched = WatchedLog::of(&world.log);
+    watched.lose(Partition(0));
+    let mut job = world.job();
+    job.log = Arc::new(watched);
+    let error = watershed_batch::run(&job).await.expect_err("records are missing");
+    assert!(matches!(error, BatchError::NotNext(NotNext { expected: Offset(0), .. })), "{error}");
+    assert!(error.to_string().contains(invariants::COVER), "{error}");
+    assert!(world.newest().await.is_none());
+    assert_eq!(world.publish().await.manifest.rows_landed, 2);
 }
 
 /// A log that knows its bounds and gives no record.

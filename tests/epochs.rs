@@ -9,7 +9,7 @@ use ::support::log::{MemoryLog, Record};
 use proptest::prelude::*;
 use watershed_schemas::decode::Decoder;
 use watershed_schemas::invariants;
-use watershed_schemas::log::{Log, Records};
+use watershed_schemas::log::{Log, NotNext, Records};
 use watershed_schemas::manifest::Version;
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 use watershed_schemas::view::View;
@@ -315,7 +315,7 @@ fn a_range_that_does_not_begin_at_the_live_offset_is_refused_and_changes_nothing
     let revision = epochs.revision();
     for (offsets, found) in [(&[2, 3][..], range(2, 4)), (&[5], range(5, 6)), (&[], range(0, 0))] {
         let refused = give(&mut epochs, &view, offsets, found).expect_err("it does not come next");
-        assert!(matches!(refused, Refused::NotNext { live: Offset(3), .. }), "{refused}");
+        assert!(matches!(refused, Refused::NotNext(NotNext { expected: Offset(3), .. })), "{refused}");
         assert!(refused.to_string().contains(invariants::COVER), "{refused}");
     }
     assert_eq!((epochs.live(), epochs.revision()), (Offset(3), revision));

@@ -17,9 +17,11 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult,
 };
+use watershed_schemas::invariants;
 use watershed_schemas::live::{LiveError, LiveSource, PartialsRequest};
 use watershed_schemas::log::Log;
 use watershed_schemas::offsets::{Offset, Offsets, Partition};
+use watershed_speed::SpeedSettings;
 use watershed_store::Store;
 
 /// Far beyond any test's end.
@@ -359,6 +361,49 @@ async fn a_partition_that_cannot_be_asked_for_again_keeps_its_folds_and_is_tried
     speed.check("rides_hourly", &reply, &memory);
     let status = speed.until_status("all is well", |status| status.trouble.is_none()).await;
     assert_eq!(status.records, 120, "every ride was folded once");
+    speed.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_that_is_lost_on_the_way_is_noticed_and_asked_for_again() {
+    let memory = MemoryLog::with_topic(live::TOPIC, 2);
+    rides(&memory, 0..100);
+    let watched = WatchedLog::of(&memory);
+    let log: Arc<dyn Log> = Arc::new(watched.clone());
+    let settings = SpeedSettings { retry_interval: Duration::from_millis(500), ..Speed::settings("node") };
+    let speed = Speed::with(&log, &live::memory_store(), &live::project(&[HOURLY]), settings);
+    speed.until_current("rides_hourly", &Offsets::new()).await;
+    watched.lose(Partition(0));
+    rides(&memory, 100..120);
+    live::eventually("records are lost", || async { (!watched.is_losing(Partition(0))).then_some(()) }).await;
+    rides(&memory, 120..140);
+    let told = |trouble: &String| trouble.contains("found a range") && trouble.contains(invariants::COVER);
+    speed.until_status("the loss is told", |status| status.trouble.as_ref().is_some_and(told)).await;
+    let reply = speed.ask("rides_hourly", &Offsets::new()).await.expect("what is folded stays good");
+    speed.check("rides_hourly", &reply, &memory);
+    let reply = speed.until_current("rides_hourly", &Offsets::new()).await;
+    speed.check("rides_hourly", &reply, &memory);
+    let status = speed.until_status("all is well", |status| status.trouble.is_none()).await;
+    assert_eq!(status.records, 140, "every ride was folded once");
+    speed.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slice_of_a_replay_that_is_lost_on_the_way_is_read_again() {
+    let memory = MemoryLog::with_topic(live::TOPIC, 2);
+    rides(&memory, 0..400);
+    let watched = WatchedLog::of(&memory);
+    let log: Arc<dyn Log> = Arc::new(watched.clone());
+    let speed = Speed::start(&log, &live::memory_store(), &live::project(&[HOURLY]), "node");
+    let newest = live::offsets(&[(0, 200), (1, 200)]);
+    publish(&speed, 1, &newest).await;
+    speed.until_current("rides_hourly", &newest).await;
+    watched.lose(Partition(0));
+    let older = live::offsets(&[(0, 0), (1, 150)]);
+    publish(&speed, 2, &older).await;
+    let reply = speed.until_current("rides_hourly", &older).await;
+    assert!(!watched.is_losing(Partition(0)), "a slice was lost");
+    speed.check("rides_hourly", &reply, &memory);
     speed.node.shutdown().await;
 }
 

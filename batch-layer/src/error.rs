@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use polars::prelude::PolarsError;
-use watershed_schemas::log::LogError;
+use watershed_schemas::log::{LogError, NotNext};
 use watershed_schemas::manifest::Version;
 use watershed_schemas::measure::StateError;
 use watershed_schemas::offsets::{Offset, Partition};
@@ -15,6 +15,9 @@ pub enum BatchError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Log(LogError),
+    /// Nothing was published; the next run reads the same range again.
+    #[error("the log's reader lost its place: {0}; nothing was published, run again")]
+    NotNext(#[from] NotNext),
     #[error(
         "gap at partition {partition}: needed offset {needed}, log starts at {start}; the records between are gone \
          from topic {topic}: restore them, or accept their loss with --accept-gap, which every answer will then say"

@@ -1,7 +1,8 @@
 //! Landing: records of the log to immutable files of the master dataset.
 //!
 //! A partition is read in chunks of bounded size. It is covered when the reader's *position* has
-//! reached the target: offsets have holes, so records are never counted against offsets.
+//! reached the target: offsets have holes, so records are never counted against offsets. Records that do
+//! not begin where the ones before ended stop the run (invariant `COVER`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -191,15 +192,15 @@ impl Source {
             let read = self.reader.next(max_records, READ_TIMEOUT);
             let mut records = read.map_err(|error| explained(&self.stream, error))?;
             cut(&mut records, self.range.until);
-            let position = Offset(records.position).max(self.reader.position().min(self.range.until));
-            if position > self.range.from {
-                self.range.from = position;
+            let found = records.range_at(self.range.from)?;
+            if !found.is_empty() {
+                self.range.from = found.until;
                 return Ok(records);
             }
             waited += READ_TIMEOUT;
             if waited >= self.limits.stall_timeout {
-                let (topic, partition, target) =
-                    (self.stream.topic.clone(), self.partition, self.range.until);
+                let (topic, partition) = (self.stream.topic.clone(), self.partition);
+                let (position, target) = (self.range.from, self.range.until);
                 return Err(BatchError::Stalled { topic, partition, position, target, waited });
             }
         }

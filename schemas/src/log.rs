@@ -5,12 +5,18 @@
 
 use std::time::Duration;
 
+use crate::invariants;
 use crate::offsets::{Offset, OffsetRange, Offsets, Partition};
 
 /// Consecutive records of one partition, column by column; payloads lie behind one another in one buffer.
+///
+/// They are all that `[from, position)` holds. Offsets have holes, so only `from` tells a record that was lost on
+/// the way from one that never was: whoever takes records compares it with where it stands itself.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
     pub partition: i32,
+    /// The reader's position before these records.
+    pub from: i64,
     pub offsets: Vec<i64>,
     /// Kafka timestamps in milliseconds since 1970-01-01.
     pub timestamps: Vec<i64>,
@@ -25,8 +31,10 @@ pub struct Records {
 }
 
 impl Records {
+    /// No records yet, of a reader that stands at `position`.
     pub fn new(partition: Partition, position: Offset) -> Self {
-        Records { partition: partition.0, position: position.0, ..Records::default() }
+        let (partition, position) = (partition.0, position.0);
+        Records { partition, from: position, position, ..Records::default() }
     }
 
     pub fn push(&mut self, offset: Offset, timestamp: i64, payload: Option<&[u8]>) {
@@ -46,11 +54,34 @@ impl Records {
         self.offsets.is_empty()
     }
 
+    /// What was examined to find these records.
+    pub fn range(&self) -> OffsetRange {
+        OffsetRange::new(Offset(self.from), Offset(self.position))
+    }
+
+    /// The same, if it begins where whoever takes these records stands.
+    pub fn range_at(&self, expected: Offset) -> Result<OffsetRange, NotNext> {
+        let (partition, found) = (Partition(self.partition), self.range());
+        if found.from == expected { Ok(found) } else { Err(NotNext { partition, expected, found }) }
+    }
+
     /// The payload of record `index`; empty for a tombstone.
     pub fn payload(&self, index: usize) -> &[u8] {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         &self.payloads[start..self.ends[index]]
     }
+}
+
+/// Records of another place than the next: what lies between would be lost, or would be taken twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "invariant {}: partition {partition} was taken up to {expected}, found a range {found} that does not begin there",
+    invariants::COVER
+)]
+pub struct NotNext {
+    pub partition: Partition,
+    pub expected: Offset,
+    pub found: OffsetRange,
 }
 
 /// Why the log did not give what was asked.
@@ -92,8 +123,8 @@ pub trait Reader: Send {
 /// What a member of a consumer group hears.
 #[derive(Debug)]
 pub enum Delivery {
-    /// Consecutive records of one partition, beginning behind what was delivered of it before. An empty
-    /// delivery only moves the position, over offsets that hold no records.
+    /// Consecutive records of one partition, beginning where the delivery of it before ended, or where it was
+    /// started. An empty delivery only moves the position, over offsets that hold no records.
     Records(Records),
     /// These partitions are now ours; nothing of them arrives until [`Subscription::start`] names where to begin.
     Assigned(Vec<Partition>),

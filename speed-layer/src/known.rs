@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use watershed_schemas::manifest::{Manifest, Version};
-use watershed_store::StoreError;
+use watershed_store::{Store, StoreError};
 
-use crate::shared::{Shared, Source, now_ms};
+use crate::shared::{Shared, now_ms};
+use crate::trouble::Source;
 use crate::wanted::{Known, Published, wanted};
 
 /// Every so many looks the newest version is looked up anew and not only its successor: a node that slept
@@ -25,7 +26,8 @@ pub(crate) async fn watch(shared: Arc<Shared>, look: Arc<Notify>) {
             _ = ticks.tick() => {}
             () = look.notified() => {}
         }
-        match refresh(&shared, &mut known, looks % FULL_LOOK == 0).await {
+        let full = looks % FULL_LOOK == 0;
+        match refresh(&shared.store, &shared.stream.name, &mut known, full).await {
             Ok(()) => {
                 shared.set_trouble(Source::Store, None);
                 shared.set_wanted(wanted(&hashes, &known, now_ms()));
@@ -35,8 +37,9 @@ pub(crate) async fn watch(shared: Arc<Shared>, look: Arc<Notify>) {
     }
 }
 
-async fn refresh(shared: &Shared, known: &mut Known, full: bool) -> Result<(), StoreError> {
-    let (store, stream) = (&shared.store, shared.stream.name.as_str());
+/// Brings what is known up to date, or leaves it as it is. A `full` look does not count on finding the successor of
+/// the version that was last seen.
+pub async fn refresh(store: &Store, stream: &str, known: &mut Known, full: bool) -> Result<(), StoreError> {
     let version = known.newest.as_ref().map(|newest| newest.version);
     // Intents before versions: one that is gone because its version is out is then seen as that version, and the
     // epoch that both name stays open.
@@ -52,7 +55,7 @@ async fn refresh(shared: &Shared, known: &mut Known, full: bool) -> Result<(), S
         let newest = Published::from(&found);
         let previous = match &known.newest {
             Some(last) if last.version.next() == newest.version => Some(last.clone()),
-            _ => before(shared, newest.version).await?.as_ref().map(Published::from),
+            _ => before(store, stream, newest.version).await?.as_ref().map(Published::from),
         };
         tracing::info!(stream, version = %newest.version, watershed = %newest.watershed, "version seen");
         known.previous = previous;
@@ -62,9 +65,9 @@ async fn refresh(shared: &Shared, known: &mut Known, full: bool) -> Result<(), S
     Ok(())
 }
 
-async fn before(shared: &Shared, version: Version) -> Result<Option<Manifest>, StoreError> {
+async fn before(store: &Store, stream: &str, version: Version) -> Result<Option<Manifest>, StoreError> {
     match version.0.checked_sub(1) {
         None | Some(0) => Ok(None),
-        Some(before) => shared.store.manifest(&shared.stream.name, Version(before)).await,
+        Some(before) => store.manifest(stream, Version(before)).await,
     }
 }

@@ -5,24 +5,28 @@
 //! over, after a crash, while partitions move between nodes.
 //!
 //! Deciding is plain code over values: [`epoch`] and [`partition`] hold the folds, [`wanted`] says which
-//! there must be, [`opening`] where a partition begins, [`checkpoint`] how it is written down. Around
-//! them lies the shell: one thread that folds what the log delivers, one that replays what epochs
-//! lack, and tasks that watch the store and write checkpoints ([`node`]).
+//! there must be, [`opening`] where a partition begins, [`following`] what to do at whatever happens to
+//! it, [`replaying`] what to read again, [`checkpoint`] how it is written down. Around them lies the
+//! shell: one thread that hears the log, one that replays what epochs lack, and tasks that watch the
+//! store and write checkpoints ([`node`]).
 
 pub mod checkpoint;
 pub mod epoch;
-mod known;
+pub mod following;
+pub mod known;
 pub mod node;
 pub mod opening;
 mod partials;
 pub mod partition;
 mod replay;
+pub mod replaying;
 mod run;
 mod saving;
 pub mod settings;
 mod shared;
 mod status;
 pub mod stretch;
+pub mod trouble;
 pub mod wanted;
 
 pub use crate::node::SpeedNode;

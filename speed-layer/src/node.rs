@@ -26,7 +26,8 @@ use crate::partials::{Patience, partials};
 use crate::replay::Replayer;
 use crate::run::Follower;
 use crate::settings::SpeedSettings;
-use crate::shared::{Shared, Source, now_ms};
+use crate::shared::{Shared, now_ms};
+use crate::trouble::Source;
 use crate::{known, saving, status};
 
 /// A running node.
@@ -149,12 +150,13 @@ async fn watch_end(shared: Arc<Shared>, log: Arc<dyn Log>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let (log, topic, asked_at) = (log.clone(), shared.stream.topic.clone(), now_ms());
+        let (log, topic) = (log.clone(), shared.stream.topic.clone());
+        let (asked_at, asked_at_ms) = (shared.now(), now_ms());
         match spawn_blocking(move || log.bounds(&topic)).await {
             Ok(Ok(bounds)) => {
                 let mut progress = shared.progress();
                 progress.end = bounds.into_iter().map(|(partition, held)| (partition, held.until)).collect();
-                progress.end_at_ms = asked_at;
+                (progress.answered_at, progress.end_at_ms) = (asked_at, asked_at_ms);
                 drop(progress);
                 shared.set_trouble(Source::End, None);
             }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use watershed_schemas::invariants;
+use watershed_schemas::log::NotNext;
 use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
 use watershed_schemas::view::View;
 
@@ -101,9 +102,9 @@ impl PartitionEpochs {
     /// epoch's own. The stretch must begin at the live offset.
     pub fn fold(&mut self, stretch: &Stretch<'_>) -> Result<(), Refused> {
         self.check(stretch)?;
-        let (range, live) = (stretch.range(), self.live);
-        if range.from != live {
-            return Err(Refused::NotNext { partition: self.partition, live, range });
+        let range = stretch.range();
+        if range.from != self.live {
+            return Err(NotNext { partition: self.partition, expected: self.live, found: range }.into());
         }
         for fold in self.folds.values_mut() {
             fold.extend(stretch);

@@ -4,22 +4,22 @@
 //! watershed and where it joined the live fold. A range that the log no longer holds is left
 //! missing: the epoch stays unready and says why (invariant `NOTHING_VANISHES`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use watershed_schemas::decode::Decoder;
-use watershed_schemas::log::{Log, LogError, Reader};
-use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
+use watershed_schemas::log::{Log, Reader};
+use watershed_schemas::offsets::Partition;
 
-use crate::shared::{Held, Shared, Source};
-use crate::stretch::{Refused, Stretch};
+use crate::replaying::{Missing, ReplayError, Replaying};
+use crate::shared::{Held, Shared};
+use crate::stretch::Stretch;
+use crate::trouble::Source;
 
 /// How long one read waits. What is read again lies in the log already.
 const READ_TIMEOUT: Duration = Duration::from_millis(200);
-/// Reads that bring nothing for so many retry intervals are given up. A connection may take its time.
-const PATIENCE: u32 = 10;
 /// How often work is looked for when nobody announced any.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -27,103 +27,65 @@ pub(crate) struct Replayer {
     shared: Arc<Shared>,
     log: Arc<dyn Log>,
     decoder: Decoder,
+    replaying: Replaying,
     /// The reader of the slice before, for the next one usually continues it.
     reader: Option<(Partition, Box<dyn Reader>)>,
-    /// Ranges that could not be read begin here; tried again at that time.
-    put_off: BTreeMap<(Partition, Offset), Instant>,
-    /// Since when reads bring nothing.
-    silent_since: Option<Instant>,
-}
-
-/// Why a slice was not replayed.
-#[derive(Debug, thiserror::Error)]
-enum ReplayError {
-    #[error(transparent)]
-    Log(#[from] LogError),
-    #[error(transparent)]
-    Refused(#[from] Refused),
-    #[error("the log gives nothing from offset {from} on")]
-    Silent { from: Offset },
 }
 
 impl Replayer {
     pub fn new(shared: Arc<Shared>, log: Arc<dyn Log>) -> Self {
         let fields: BTreeSet<&str> = shared.views.values().flat_map(|view| view.fields_read()).collect();
         let decoder = Decoder::new(&shared.stream, &fields.into_iter().collect::<Vec<_>>());
-        Replayer { shared, log, decoder, reader: None, put_off: BTreeMap::new(), silent_since: None }
+        let replaying = Replaying::new(shared.settings.retry_interval);
+        Replayer { shared, log, decoder, replaying, reader: None }
     }
 
     /// Runs until the node stops or nobody can announce work any more.
     pub fn run(&mut self, announced: &Receiver<()>) {
         while !self.shared.is_stopping() {
-            match self.next() {
-                Some((partition, held, missing)) => self.slice(partition, &held, missing),
-                None => {
-                    self.reader = None;
-                    match announced.recv_timeout(LOOK_INTERVAL) {
-                        Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-                        Err(RecvTimeoutError::Disconnected) => return,
-                    }
+            if let Some((missing, held)) = self.next() {
+                if let Err(error) = self.replay(&missing, &held) {
+                    self.failed(&missing, &held, &error);
                 }
+                continue;
+            }
+            self.reader = None;
+            match announced.recv_timeout(LOOK_INTERVAL) {
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    /// The shortest missing range of any partition that is not put off.
-    fn next(&mut self) -> Option<(Partition, Arc<Held>, OffsetRange)> {
-        let now = Instant::now();
-        self.put_off.retain(|_, retry_at| *retry_at > now);
-        let mut candidates = Vec::new();
-        for (partition, held) in self.shared.open_partitions() {
+    /// What comes next, and the folds that lack it.
+    fn next(&mut self) -> Option<(Missing, Arc<Held>)> {
+        let mut open = self.shared.open_partitions();
+        let mut lacking = Vec::new();
+        for (partition, held) in &open {
             let Ok(missing) = held.read().map(|epochs| epochs.missing()) else { continue };
             if missing.is_empty() {
-                self.shared.set_trouble(Source::Replay(partition), None);
+                self.shared.set_trouble(Source::Replay(*partition), None);
             }
-            let due = missing.into_iter().find(|range| !self.put_off.contains_key(&(partition, range.from)));
-            candidates.extend(due.map(|missing| (partition, held, missing)));
+            lacking.extend(missing.into_iter().map(|range| Missing { partition: *partition, range }));
         }
-        candidates.into_iter().min_by_key(|(_, _, missing)| missing.until.0 - missing.from.0)
+        let missing = self.replaying.next(lacking, self.shared.now())?;
+        let of = open.iter().position(|(partition, _)| *partition == missing.partition)?;
+        Some((missing, open.swap_remove(of).1))
     }
 
-    fn slice(&mut self, partition: Partition, held: &Held, missing: OffsetRange) {
-        if let Err(error) = self.replay(partition, held, missing) {
-            (self.reader, self.silent_since) = (None, None);
-            let retry_at = Instant::now() + self.shared.settings.retry_interval;
-            self.put_off.insert((partition, missing.from), retry_at);
-            let reason = error.to_string();
-            if let Ok(mut epochs) = held.write() {
-                epochs.hinder(missing.from, &reason);
-            }
-            // A partition that has moved away meanwhile takes its troubles along.
-            if self.shared.holds(partition, held) {
-                self.shared
-                    .set_trouble(Source::Replay(partition), Some(format!("replay of {missing}: {reason}")));
-            }
-        }
-    }
-
-    fn replay(&mut self, partition: Partition, held: &Held, missing: OffsetRange) -> Result<(), ReplayError> {
+    /// Reads and folds one slice.
+    fn replay(&mut self, missing: &Missing, held: &Held) -> Result<(), ReplayError> {
+        let Missing { partition, range } = *missing;
         let mut reader = match self.reader.take() {
-            Some((of, reader)) if of == partition && reader.position() == missing.from => reader,
-            _ => {
-                self.silent_since = None;
-                self.log.reader(&self.shared.stream.topic, partition, missing.from)?
-            }
+            Some((of, reader)) if of == partition && reader.position() == range.from => reader,
+            _ => self.log.reader(&self.shared.stream.topic, partition, range.from)?,
         };
         // A range holds at most as many records as offsets.
-        let most = usize::try_from(missing.until.0 - missing.from.0).unwrap_or(usize::MAX);
+        let most = usize::try_from(range.until.0 - range.from.0).unwrap_or(usize::MAX);
         let records = reader.next(most.min(self.shared.settings.replay_records), READ_TIMEOUT)?;
+        let read = self.replaying.read(missing, &records, self.shared.now())?;
         self.reader = Some((partition, reader));
-        let range = OffsetRange::new(missing.from, Offset(records.position));
-        if range.is_empty() {
-            // Others get their turn, and the reason is told: this log may never hold what is waited for.
-            let since = *self.silent_since.get_or_insert_with(Instant::now);
-            return match since.elapsed() < self.shared.settings.retry_interval * PATIENCE {
-                true => Ok(()),
-                false => Err(ReplayError::Silent { from: missing.from }),
-            };
-        }
-        self.silent_since = None;
+        let Some(range) = read else { return Ok(()) };
         // Dead letters were counted when they were first met, or will be stored by a batch run.
         let decoded = self.decoder.decode(&records);
         let stretch = Stretch::new(partition, range, &decoded.events)?;
@@ -131,5 +93,20 @@ impl Replayer {
             epochs.replay(&stretch)?;
         }
         Ok(())
+    }
+
+    fn failed(&mut self, missing: &Missing, held: &Held, error: &ReplayError) {
+        let Missing { partition, range } = *missing;
+        self.reader = None;
+        self.replaying.failed(missing, self.shared.now());
+        let reason = error.to_string();
+        if let Ok(mut epochs) = held.write() {
+            epochs.hinder(range.from, &reason);
+        }
+        // A partition that has moved away meanwhile takes its troubles along.
+        if self.shared.holds(partition, held) {
+            let trouble = format!("replay of {range}: {reason}");
+            self.shared.set_trouble(Source::Replay(partition), Some(trouble));
+        }
     }
 }

@@ -1,29 +1,28 @@
-//! Follows a stream's log: one thread that decodes and folds whatever the group gives it.
+//! Follows a stream's log: one thread that hears what happens, has it decided, and does as decided.
 //!
-//! Guarantee: a partition is followed from exactly where its folds end. When the log does not hold that
-//! offset, or delivers another, nothing is folded: the partition waits, says why, and is tried again
-//! (invariants `COVER`, `NOTHING_VANISHES`).
+//! [`Following`] decides; here is only what touches the log, the folds and the clock. Looks and last
+//! checkpoints run beside this thread, so that it never waits for the store.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use watershed_schemas::decode::Decoder;
 use watershed_schemas::log::{Delivery, Log, LogError, Records, Subscription};
-use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
+use watershed_schemas::offsets::{Offset, Offsets, Partition};
 
+use crate::following::{Command, Event, FIRST_PAUSE, Following};
 use crate::opening::{self, Found};
+use crate::partition::PartitionEpochs;
 use crate::saving;
-use crate::shared::{Broken, Held, Shared, Slot, Source, now_ms};
-use crate::stretch::{Refused, Stretch};
+use crate::shared::{Broken, Held, Shared, Slot};
+use crate::stretch::Stretch;
 use crate::wanted::Wanted;
 
-/// The pause after a first failure of the log; it doubles up to the retry interval.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// How long one poll waits while partitions are being opened: what opens them arrives by another way.
 const OPENING_POLL: Duration = Duration::from_millis(5);
 
@@ -32,45 +31,14 @@ pub(crate) struct Follower {
     log: Arc<dyn Log>,
     runtime: Handle,
     decoder: Decoder,
-    followed: BTreeMap<Partition, Followed>,
-    assignments: u64,
-    wanted: Option<Arc<Wanted>>,
-    found: Receiver<Looked>,
-    looked: Sender<Looked>,
+    following: Following,
+    /// Once the group was joined.
+    subscription: Option<Box<dyn Subscription>>,
+    /// What looks brought.
+    found: Receiver<Event>,
+    looked: Sender<Event>,
     /// Tells the replaying thread that there may be something for it.
     replays: Sender<()>,
-    pause: Duration,
-    /// When the log last failed, if nothing has shown since that it answers again.
-    failed_at_ms: Option<i64>,
-}
-
-/// An assigned partition, as this thread knows it.
-struct Followed {
-    /// Tells this assignment from earlier ones of the same partition.
-    assignment: u64,
-    state: State,
-}
-
-enum State {
-    /// Being looked up.
-    Opening,
-    /// Looked up, but it is not known yet what is wanted.
-    Found(Found),
-    /// To be looked up again at this time.
-    Stuck(Instant),
-    Open {
-        held: Arc<Held>,
-        live: Offset,
-        /// The log is to be asked for `live` again at this time.
-        restart: Option<Instant>,
-    },
-}
-
-/// What a look at a partition brought.
-struct Looked {
-    assignment: u64,
-    partition: Partition,
-    found: Result<Found, String>,
 }
 
 impl Follower {
@@ -81,292 +49,189 @@ impl Follower {
         }
         let fields: BTreeSet<&str> = shared.views.values().flat_map(|view| view.fields_read()).collect();
         let decoder = Decoder::new(&shared.stream, &fields.into_iter().collect::<Vec<_>>());
+        let following = Following::new(shared.views.clone(), shared.settings.retry_interval);
         let (looked, found) = channel();
-        Follower {
-            decoder,
-            shared,
-            log,
-            runtime,
-            followed: BTreeMap::new(),
-            assignments: 0,
-            wanted: None,
-            found,
-            looked,
-            replays,
-            pause: FIRST_PAUSE,
-            failed_at_ms: None,
-        }
+        Follower { shared, log, runtime, decoder, following, subscription: None, found, looked, replays }
     }
 
     /// Runs until the node stops.
     pub fn follow(&mut self) {
-        let Some(mut subscription) = self.subscribe() else { return };
         while !self.shared.is_stopping() {
-            self.attend(subscription.as_mut());
-            let timeout = if self.is_opening() { OPENING_POLL } else { self.shared.settings.poll_timeout };
-            match subscription.poll(self.shared.settings.poll_records, timeout) {
-                Ok(delivery) => self.take(delivery),
-                Err(LogError::OutOfRange { partition, needed, held }) => {
-                    self.out_of_range(partition, needed, held)
-                }
-                Err(error) => self.failed(&error),
+            self.attend();
+            let event = self.hear();
+            if self.shared.is_stopping() {
+                // Whoever stops the node decides what is saved.
+                return;
+            }
+            let may_be_current = matches!(event, Event::Delivered(_) | Event::Idle { .. });
+            self.happen(event);
+            if may_be_current {
+                self.note_current();
             }
         }
     }
 
-    fn subscribe(&mut self) -> Option<Box<dyn Subscription>> {
-        let group = format!("{}-{}", self.shared.settings.group, self.shared.stream.name);
-        while !self.shared.is_stopping() {
-            match self.log.subscribe(&self.shared.stream.topic, &group) {
-                Ok(subscription) => {
-                    self.recovered();
-                    return Some(subscription);
-                }
-                Err(error) => self.failed(&error),
+    /// Whatever came by other ways than the log.
+    fn attend(&mut self) {
+        while let Ok(looked) = self.found.try_recv() {
+            self.happen(looked);
+        }
+        if let Some(wanted) = self.shared.wanted()
+            && self.following.wanted().is_none_or(|heeded| !Arc::ptr_eq(heeded, &wanted))
+        {
+            self.happen(Event::Wanted(wanted));
+        }
+        for (partition, held) in self.shared.open_partitions() {
+            if held.is_broken() {
+                self.happen(Event::Broken { partition, reason: Broken.to_string() });
             }
+        }
+        self.happen(Event::Tick);
+    }
+
+    /// What the log has to say next.
+    fn hear(&mut self) -> Event {
+        let settings = &self.shared.settings;
+        let Some(subscription) = &mut self.subscription else {
+            let group = format!("{}-{}", settings.group, self.shared.stream.name);
+            return match self.log.subscribe(&self.shared.stream.topic, &group) {
+                Ok(subscription) => {
+                    self.subscription = Some(subscription);
+                    Event::Subscribed
+                }
+                Err(error) => Event::Failed(error),
+            };
+        };
+        let timeout = if self.following.is_opening() { OPENING_POLL } else { settings.poll_timeout };
+        match subscription.poll(settings.poll_records, timeout) {
+            Ok(Delivery::Records(records)) => Event::Delivered(records),
+            Ok(Delivery::Assigned(partitions)) => Event::Assigned(partitions),
+            Ok(Delivery::Revoked(partitions)) => Event::Revoked(partitions),
+            Ok(Delivery::Idle) => Event::Idle { answered_at: self.shared.progress().answered_at },
+            Err(LogError::OutOfRange { partition, needed, held }) => {
+                Event::OutOfRange { partition, needed, held }
+            }
+            Err(error) => Event::Failed(error),
+        }
+    }
+
+    /// Has it decided what an event demands, and does it; what comes of that is decided likewise.
+    fn happen(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for command in self.following.on(event, self.shared.now()) {
+                events.extend(self.carry_out(command));
+            }
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) -> Option<Event> {
+        match command {
+            Command::Await(partition) => {
+                tracing::info!(stream = self.shared.stream.name, %partition, "partition assigned");
+                self.shared.set_partition(partition, Slot::Opening);
+            }
+            Command::Look { partition, look } => self.look(partition, look),
+            Command::Open(epochs) => return Some(self.open(epochs)),
+            Command::Start { partition, live } => {
+                let result = self.start(partition, live);
+                return Some(Event::Started { partition, result });
+            }
+            Command::Fold(records) => return Some(self.fold(&records)),
+            Command::Heed(wanted) => self.heed(&wanted),
+            Command::Stick { partition, reason } => {
+                self.shared.set_partition(partition, Slot::Stuck(reason));
+            }
+            Command::Release(partitions) => self.release(partitions),
+            Command::Replay => {
+                // Nobody hears it if the node stops.
+                let _ = self.replays.send(());
+            }
+            Command::Tell(source, trouble) => self.shared.set_trouble(source, trouble),
+            Command::Pause(pause) => self.pause(pause),
         }
         None
     }
 
-    fn take(&mut self, delivery: Delivery) {
-        if self.shared.is_stopping() {
-            // Whoever stops the node decides what is saved.
-            return;
-        }
-        match delivery {
-            Delivery::Records(records) => {
-                self.recovered();
-                self.fold(&records);
-                self.note_current();
-            }
-            Delivery::Assigned(partitions) => {
-                partitions.into_iter().for_each(|partition| self.assign(partition))
-            }
-            Delivery::Revoked(partitions) => self.revoke(partitions),
-            Delivery::Idle => {
-                // Silence alone does not show that the log is there.
-                let end_at_ms = self.shared.progress().end_at_ms;
-                if self.failed_at_ms.is_some_and(|failed_at_ms| failed_at_ms < end_at_ms) {
-                    self.recovered();
-                }
-                self.note_current();
-            }
-        }
-    }
-
-    fn fold(&mut self, records: &Records) {
-        let partition = Partition(records.partition);
-        let Some(Followed { state: State::Open { held, live, restart: restart @ None }, .. }) =
-            self.followed.get_mut(&partition)
-        else {
-            // Of an assignment that is over, or asked for anew.
-            return;
-        };
-        let range = OffsetRange::new(*live, Offset(records.position));
-        let decoded = self.decoder.decode(records);
-        let stretch = Stretch::new(partition, range, &decoded.events);
-        match stretch
-            .and_then(|stretch| held.write().map(|mut epochs| epochs.fold(&stretch)).unwrap_or(Ok(())))
-        {
-            Ok(()) => {
-                *live = range.until;
-                self.shared.count(records.len(), &decoded.dead_letters);
-            }
-            Err(refused) => {
-                *restart = Some(Instant::now() + self.shared.settings.retry_interval);
-                self.refused(&refused);
-            }
-        }
-    }
-
-    /// The log delivered something else than what comes next. Nothing was folded; it is asked again.
-    fn refused(&mut self, refused: &Refused) {
-        tracing::error!(stream = self.shared.stream.name, %refused, "a delivery was not folded");
-        self.shared.set_trouble(Source::Log, Some(refused.to_string()));
-        self.failed_at_ms = Some(now_ms());
-    }
-
-    fn assign(&mut self, partition: Partition) {
-        tracing::info!(stream = self.shared.stream.name, %partition, "partition assigned");
-        self.shared.set_partition(partition, Slot::Opening);
-        self.look(partition);
-    }
-
-    fn revoke(&mut self, partitions: Vec<Partition>) {
-        let mut revoked = Vec::new();
-        for partition in partitions {
-            tracing::info!(stream = self.shared.stream.name, %partition, "partition revoked");
-            self.followed.remove(&partition);
-            revoked.extend(self.shared.remove_partition(partition).map(|held| (partition, held)));
-        }
-        let (shared, limit) = (self.shared.clone(), self.shared.settings.shutdown_limit);
-        self.runtime.spawn(async move { saving::save_all(&shared, revoked, limit).await });
-    }
-
-    /// Asks the log and the store, beside this thread, what there is of a partition.
-    fn look(&mut self, partition: Partition) {
-        self.assignments += 1;
-        let assignment = self.assignments;
-        self.followed.insert(partition, Followed { assignment, state: State::Opening });
+    fn look(&self, partition: Partition, look: u64) {
         let (shared, log, looked) = (self.shared.clone(), self.log.clone(), self.looked.clone());
         self.runtime.spawn(async move {
-            let found = look(&shared, log, partition).await;
+            let found = find(&shared, log, partition).await;
             // Nobody hears it if the node stops.
-            let _ = looked.send(Looked { assignment, partition, found });
+            let _ = looked.send(Event::Looked { partition, look, found });
         });
     }
 
-    /// Whatever came by other ways than the log.
-    fn attend(&mut self, subscription: &mut dyn Subscription) {
-        while let Ok(Looked { assignment, partition, found }) = self.found.try_recv() {
-            let followed =
-                self.followed.get_mut(&partition).filter(|followed| followed.assignment == assignment);
-            match (followed, found) {
-                (Some(followed), Ok(found)) => followed.state = State::Found(found),
-                (Some(_), Err(reason)) => self.stick(partition, reason),
-                (None, _) => {}
-            }
+    fn open(&mut self, epochs: PartitionEpochs) -> Event {
+        let (partition, live) = (epochs.partition(), epochs.live());
+        let result = self.start(partition, live);
+        if result.is_ok() {
+            tracing::info!(stream = self.shared.stream.name, %partition, %live, missing = ?epochs.missing(), "partition opened");
+            self.shared.set_partition(partition, Slot::Open(Held::new(epochs)));
         }
-        self.heed_wanted();
-        for partition in self.followed.keys().copied().collect::<Vec<_>>() {
-            self.tend(partition, subscription);
-        }
+        Event::Started { partition, result }
     }
 
-    /// Opens and closes epochs as the store's news demand.
-    fn heed_wanted(&mut self) {
-        let wanted = self.shared.wanted();
-        let same = match (&wanted, &self.wanted) {
-            (Some(new), Some(old)) => Arc::ptr_eq(new, old),
-            (new, _) => new.is_none(),
+    fn start(&mut self, partition: Partition, live: Offset) -> Result<(), LogError> {
+        let subscription =
+            self.subscription.as_mut().expect("only a member of the group is assigned anything");
+        subscription.start(&Offsets::from_iter([(partition, live)]))
+    }
+
+    fn fold(&mut self, records: &Records) -> Event {
+        let (partition, range) = (Partition(records.partition), records.range());
+        let decoded = self.decoder.decode(records);
+        let stretch = match Stretch::new(partition, range, &decoded.events) {
+            Ok(stretch) => stretch,
+            Err(refused) => return Event::Refused { partition, refused },
         };
-        if same {
-            return;
-        }
-        self.wanted = wanted;
-        let Some(wanted) = &self.wanted else { return };
-        for followed in self.followed.values_mut() {
-            match &mut followed.state {
-                State::Open { held, .. } => {
-                    if let Ok(mut epochs) = held.write() {
-                        opening::complete(&mut epochs, wanted, &self.shared.views);
-                    }
-                }
-                // Another watershed may be within the log's reach.
-                State::Stuck(retry_at) => *retry_at = Instant::now(),
-                State::Opening | State::Found(_) => {}
+        let held = self.shared.held(partition);
+        match held.and_then(|held| held.write().map(|mut epochs| epochs.fold(&stretch))) {
+            Ok(Ok(())) => {
+                self.shared.count(records.len(), &decoded.dead_letters);
+                Event::Folded { partition, live: range.until }
             }
+            Ok(Err(refused)) => Event::Refused { partition, refused },
+            Err(broken) => Event::Broken { partition, reason: broken.to_string() },
         }
-        let _ = self.replays.send(());
     }
 
-    /// Does what is due for one partition.
-    fn tend(&mut self, partition: Partition, subscription: &mut dyn Subscription) {
-        let Some(followed) = self.followed.get_mut(&partition) else { return };
-        match &mut followed.state {
-            State::Opening => {}
-            State::Stuck(retry_at) => {
-                if *retry_at <= Instant::now() {
-                    self.look(partition);
-                }
-            }
-            State::Found(_) => {
-                let Some(wanted) = self.wanted.clone() else { return };
-                if let State::Found(found) = std::mem::replace(&mut followed.state, State::Opening) {
-                    self.open(found, &wanted, subscription);
-                }
-            }
-            State::Open { held, live, restart } => {
-                if held.is_broken() {
-                    self.stick(partition, Broken.to_string());
-                } else if restart.is_some_and(|at| at <= Instant::now()) {
-                    // What is folded stays good, whether the log can be asked or not.
-                    let started = subscription.start(&Offsets::from_iter([(partition, *live)]));
-                    *restart = started.is_err().then(|| Instant::now() + self.shared.settings.retry_interval);
-                    let trouble = started.err().map(|error| error.to_string());
-                    self.shared.set_trouble(Source::Partition(partition), trouble);
-                }
+    fn heed(&self, wanted: &Wanted) {
+        for (_, held) in self.shared.open_partitions() {
+            if let Ok(mut epochs) = held.write() {
+                opening::complete(&mut epochs, wanted, &self.shared.views);
             }
         }
     }
 
-    fn open(&mut self, found: Found, wanted: &Wanted, subscription: &mut dyn Subscription) {
-        let partition = found.partition;
-        let epochs = match opening::open(found, wanted, &self.shared.views) {
-            Ok(epochs) => epochs,
-            Err(unopened) => return self.stick(partition, unopened.to_string()),
-        };
-        let live = epochs.live();
-        if let Err(error) = subscription.start(&Offsets::from_iter([(partition, live)])) {
-            return self.stick(partition, error.to_string());
+    fn release(&self, partitions: Vec<Partition>) {
+        let mut released = Vec::new();
+        for partition in partitions {
+            tracing::info!(stream = self.shared.stream.name, %partition, "partition revoked");
+            released.extend(self.shared.remove_partition(partition).map(|held| (partition, held)));
         }
-        tracing::info!(stream = self.shared.stream.name, %partition, %live, missing = ?epochs.missing(), "partition opened");
-        let held = Held::new(epochs);
-        self.shared.set_partition(partition, Slot::Open(held.clone()));
-        if let Some(followed) = self.followed.get_mut(&partition) {
-            followed.state = State::Open { held, live, restart: None };
-        }
-        let _ = self.replays.send(());
+        let (shared, limit) = (self.shared.clone(), self.shared.settings.shutdown_limit);
+        self.runtime.spawn(async move { saving::save_all(&shared, released, limit).await });
     }
 
-    /// The log does not hold what comes next. If it does after all, it is asked again; if not, the partition is
-    /// opened anew as soon as that is possible without a hole.
-    fn out_of_range(&mut self, partition: Partition, needed: Offset, log: OffsetRange) {
-        let reason = LogError::OutOfRange { partition, needed, held: log }.to_string();
-        let retry_at = Instant::now() + self.shared.settings.retry_interval;
-        match self.followed.get_mut(&partition).map(|followed| &mut followed.state) {
-            Some(State::Open { live, restart, .. }) if opening::reaches(log, *live) => {
-                tracing::warn!(stream = self.shared.stream.name, reason, "the log is asked again");
-                *restart = Some(retry_at);
-            }
-            Some(State::Open { .. }) => self.stick(partition, reason),
-            Some(State::Opening | State::Found(_) | State::Stuck(_)) | None => {}
+    fn pause(&self, pause: Duration) {
+        let until = self.shared.now() + pause;
+        while !self.shared.is_stopping() && self.shared.now() < until {
+            thread::sleep(FIRST_PAUSE);
         }
-    }
-
-    fn stick(&mut self, partition: Partition, reason: String) {
-        let retry_at = Instant::now() + self.shared.settings.retry_interval;
-        if let Some(followed) = self.followed.get_mut(&partition) {
-            followed.state = State::Stuck(retry_at);
-            self.shared.set_partition(partition, Slot::Stuck(reason));
-        }
-    }
-
-    fn is_opening(&self) -> bool {
-        self.followed.values().any(|followed| matches!(followed.state, State::Opening | State::Found(_)))
     }
 
     /// Notes when this node has folded all that the log held at some moment. Only the log's end says what it
     /// held: silence may also mean that nothing comes through.
     fn note_current(&self) {
         let mut progress = self.shared.progress();
-        let at_end = self.followed.iter().all(|(partition, followed)| match &followed.state {
-            State::Open { live, .. } => *live >= progress.end.get(*partition),
-            State::Opening | State::Found(_) | State::Stuck(_) => false,
-        });
-        if at_end {
+        if self.following.has_reached(&progress.end) {
             progress.current_at_ms = progress.current_at_ms.max(progress.end_at_ms);
         }
     }
-
-    fn failed(&mut self, error: &LogError) {
-        self.shared.set_trouble(Source::Log, Some(error.to_string()));
-        self.failed_at_ms = Some(now_ms());
-        let until = Instant::now() + self.pause;
-        while !self.shared.is_stopping() && Instant::now() < until {
-            thread::sleep(FIRST_PAUSE);
-        }
-        self.pause = (self.pause * 2).min(self.shared.settings.retry_interval);
-    }
-
-    fn recovered(&mut self) {
-        self.pause = FIRST_PAUSE;
-        self.failed_at_ms = None;
-        self.shared.set_trouble(Source::Log, None);
-    }
 }
 
-async fn look(shared: &Arc<Shared>, log: Arc<dyn Log>, partition: Partition) -> Result<Found, String> {
+async fn find(shared: &Arc<Shared>, log: Arc<dyn Log>, partition: Partition) -> Result<Found, String> {
     let topic = shared.stream.topic.clone();
     let bounds = spawn_blocking(move || log.bounds(&topic)).await.map_err(|error| error.to_string())?;
     let bounds = bounds.map_err(|error| error.to_string())?;

@@ -16,7 +16,8 @@ use watershed_schemas::offsets::{Offset, Partition};
 use watershed_store::StoreError;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, Snapshot};
-use crate::shared::{Held, Shared, Source, now_ms};
+use crate::shared::{Held, Shared, now_ms};
+use crate::trouble::Source;
 
 /// How many checkpoints a partition keeps.
 const KEPT: usize = 2;

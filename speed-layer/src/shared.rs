@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
 };
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use watershed_schemas::decode::DeadLetter;
 use watershed_schemas::offsets::{Offsets, Partition};
@@ -19,6 +19,7 @@ use watershed_store::Store;
 
 use crate::partition::PartitionEpochs;
 use crate::settings::SpeedSettings;
+use crate::trouble::Source;
 use crate::wanted::Wanted;
 
 /// One stream on this node.
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub stream: Arc<Stream>,
     pub views: BTreeMap<String, Arc<View>>,
     pub store: Store,
+    began: Instant,
     partitions: RwLock<BTreeMap<Partition, Slot>>,
     wanted: Mutex<Option<Arc<Wanted>>>,
     progress: Mutex<Progress>,
@@ -62,24 +64,13 @@ pub(crate) struct Broken;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
     pub end: Offsets,
-    /// When `end` was asked for, and whether that last succeeded.
+    /// When `end` was asked for, on the wall clock and on the node's own.
     pub end_at_ms: i64,
+    pub answered_at: Duration,
     pub current_at_ms: i64,
     pub records: u64,
     pub dead_letters: u64,
     pub reasons: BTreeMap<String, u64>,
-}
-
-/// Where a trouble comes from: each has at most one at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Source {
-    Thread,
-    Log,
-    End,
-    Partition(Partition),
-    Replay(Partition),
-    Store,
-    Checkpoint,
 }
 
 impl Held {
@@ -123,6 +114,7 @@ impl Shared {
             stream,
             views: views.into_iter().map(|view| (view.name.clone(), view)).collect(),
             store,
+            began: Instant::now(),
             partitions: RwLock::default(),
             wanted: Mutex::default(),
             progress: Mutex::default(),
@@ -131,6 +123,11 @@ impl Shared {
             saved_at_ms: AtomicI64::new(0),
             saving: tokio::sync::Mutex::new(()),
         }
+    }
+
+    /// The time since this node began: `now` of all that is decided here, for it never goes back.
+    pub fn now(&self) -> Duration {
+        self.began.elapsed()
     }
 
     pub fn stop(&self) {
@@ -153,6 +150,14 @@ impl Shared {
             Slot::Opening | Slot::Stuck(_) => None,
         });
         open.collect()
+    }
+
+    /// The folds of an open partition. One that is not open is as good as broken.
+    pub fn held(&self, partition: Partition) -> Result<Arc<Held>, Broken> {
+        match self.partitions.read().unwrap_or_else(PoisonError::into_inner).get(&partition) {
+            Some(Slot::Open(held)) => Ok(held.clone()),
+            Some(Slot::Opening | Slot::Stuck(_)) | None => Err(Broken),
+        }
     }
 
     pub fn set_partition(&self, partition: Partition, slot: Slot) {

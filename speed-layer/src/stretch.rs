@@ -2,6 +2,7 @@
 
 use polars::prelude::{DataFrame, PolarsError};
 use watershed_schemas::invariants;
+use watershed_schemas::log::NotNext;
 use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
 use watershed_schemas::stream::OFFSET_COLUMN;
 
@@ -17,11 +18,8 @@ pub struct Stretch<'a> {
 /// Why something was not folded. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    #[error(
-        "invariant {}: partition {partition} is folded up to {live}, found a range {range} that does not begin there",
-        invariants::COVER
-    )]
-    NotNext { partition: Partition, live: Offset, range: OffsetRange },
+    #[error(transparent)]
+    NotNext(#[from] NotNext),
     #[error("invariant {}: partition {found} is none of partition {expected}'s", invariants::COVER)]
     OtherPartition { expected: Partition, found: Partition },
     #[error("invariant {}: partition {partition} range {range} ends before it begins", invariants::COVER)]

@@ -26,6 +26,8 @@ struct Watch {
     gaps: Mutex<BTreeSet<Partition>>,
     /// Partitions whose readers are given nothing.
     silent: Mutex<BTreeSet<Partition>>,
+    /// Partitions whose next records do not arrive.
+    losing: Mutex<BTreeSet<Partition>>,
 }
 
 /// A call that can be made to fail.
@@ -67,6 +69,22 @@ impl WatchedLog {
     /// From now on readers of this partition wait in vain.
     pub fn silence(&self, partition: Partition) {
         self.watch.silent.lock().expect("no test panics while it holds the watch").insert(partition);
+    }
+
+    /// The next records of this partition are lost on their way to whoever reads them, and nothing says so.
+    pub fn lose(&self, partition: Partition) {
+        self.watch.losing.lock().expect("no test panics while it holds the watch").insert(partition);
+    }
+
+    /// True until the records were lost.
+    pub fn is_losing(&self, partition: Partition) -> bool {
+        self.watch.losing.lock().expect("no test panics while it holds the watch").contains(&partition)
+    }
+
+    /// True once for records that are to be lost.
+    fn loses(&self, records: &Records) -> bool {
+        let mut losing = self.watch.losing.lock().expect("no test panics while it holds the watch");
+        !records.is_empty() && losing.remove(&Partition(records.partition))
     }
 
     fn is_silent(&self, partition: Partition) -> bool {
@@ -125,7 +143,10 @@ impl Reader for WatchedReader {
             std::thread::sleep(timeout);
             return Ok(Records::new(self.partition, self.reader.position()));
         }
-        let records = self.reader.next(max_records, timeout)?;
+        let mut records = self.reader.next(max_records, timeout)?;
+        if self.log.loses(&records) {
+            records = self.reader.next(max_records, timeout)?;
+        }
         self.log.watch.replayed.fetch_add(records.len() as u64, Ordering::SeqCst);
         Ok(records)
     }
@@ -145,6 +166,9 @@ impl Subscription for WatchedSubscription {
         self.log.check(Call::Poll)?;
         self.log.claimed_gap()?;
         let delivery = self.subscription.poll(max_records, timeout)?;
+        if matches!(&delivery, Delivery::Records(records) if self.log.loses(records)) {
+            return Ok(Delivery::Idle);
+        }
         if let Delivery::Records(records) = &delivery {
             self.log.watch.delivered.fetch_add(records.len() as u64, Ordering::SeqCst);
         }
