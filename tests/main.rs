@@ -9,6 +9,7 @@ mod command;
 mod conformance;
 mod decode;
 mod definitions;
+mod diff;
 mod end_to_end;
 mod epochs;
 mod expressions;

@@ -7,7 +7,8 @@
 pub mod answer;
 pub mod ask;
 mod calendar;
-mod cells;
+pub mod cells;
+pub mod diff;
 mod format;
 pub mod grain;
 pub mod http;

@@ -14,7 +14,7 @@ use watershed_schemas::project::Project;
 use watershed_store::Store;
 
 use super::problem::{method_not_allowed, unknown_route};
-use super::{partials, query, status, views};
+use super::{diff, partials, query, status, views};
 use crate::ask::Serving;
 use crate::versions::Streams;
 
@@ -143,6 +143,7 @@ fn api(config: &mut web::ServiceConfig) {
         .service(get("/v1/views/{view}/accuracy", web::get().to(views::accuracy)))
         .service(get("/v1/status", web::get().to(status::status)))
         .service(get("/v1/streams/{stream}/versions", web::get().to(status::versions)))
+        .service(get("/v1/streams/{stream}/versions/{a}/diff/{b}", web::get().to(diff::diff)))
         .service(get("/healthz", web::get().to(status::healthz)))
         .service(get("/readyz", web::get().to(status::readyz)))
         .default_service(web::to(unknown_route));
