@@ -27,4 +27,5 @@ mod split;
 mod states;
 mod store;
 mod tidy;
+mod time_to_loss;
 mod verify;

@@ -18,6 +18,7 @@ pub mod plan;
 pub mod query;
 mod recompute;
 pub mod refusal;
+pub mod time_to_loss;
 mod turns;
 pub mod versions;
 mod wire;

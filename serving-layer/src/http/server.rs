@@ -76,16 +76,16 @@ struct Running {
 }
 
 impl Server {
-    /// Listens, then keeps versions fresh and answers until it is stopped. `ends` tells the log's end while no
-    /// speed layer does.
+    /// Listens, then keeps versions fresh and answers until it is stopped. `log` tells where the log
+    /// begins, and where it ends while no speed layer does.
     pub async fn start(
         settings: ServeSettings,
         project: Arc<Project>,
         store: Store,
         live: Arc<dyn LiveSource>,
-        ends: Option<Arc<dyn Log>>,
+        log: Option<Arc<dyn Log>>,
     ) -> Result<Server, ServeError> {
-        let streams = Arc::new(Streams::new(project, store, live, ends));
+        let streams = Arc::new(Streams::new(project, store, live, log));
         let serving = web::Data::new(Serving::new(streams.clone()));
         let server = HttpServer::new(move || {
             App::new().app_data(serving.clone()).wrap(Compress::default()).configure(api)
