@@ -28,11 +28,11 @@ pub async fn serve(place: &Place) -> anyhow::Result<ExitCode> {
         peers => peers.to_vec(),
     };
     let live = Arc::new(Peers::new(&peers)?);
-    // The log tells no more than its own end here: a server answers without it.
+    // The log tells no more than its own bounds here: a server answers without it.
     let log = match Kafka::connect(&workspace, &store).await {
         Ok(kafka) => Some(kafka.log()),
         Err(error) => {
-            tracing::warn!(error = format!("{error:#}"), "status will not say where the log ends");
+            tracing::warn!(error = format!("{error:#}"), "status will not say where the log begins and ends");
             None
         }
     };

@@ -42,6 +42,8 @@ pub struct Serving {
     large: Turns,
     /// For reading events anew: Polars takes every core for one question.
     recomputing: Turns,
+    /// For comparing versions, which reads every file that differs.
+    pub(crate) comparing: Turns,
 }
 
 /// What an answer is made of: a version, and for live questions the states at or above its watershed.
@@ -66,6 +68,7 @@ impl Serving {
             kept: Kept::default(),
             large: Turns::new(cores.max(2)),
             recomputing: Turns::new(1),
+            comparing: Turns::new(1),
         }
     }
 

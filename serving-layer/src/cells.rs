@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatchReader as _};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchReader as _};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes as ar;
 use bytes::Bytes;
@@ -36,15 +36,14 @@ pub enum CellsError {
     Missing { name: String },
     #[error("found {found} cells in {rows} rows, expected one per row")]
     Repeated { found: usize, rows: usize },
+    #[error("its rows are not sorted by window")]
+    Unsorted,
 }
 
 impl Cells {
     /// Reads a view file as the batch layer writes it, by column names.
     pub fn read(view: &Arc<View>, bytes: Bytes) -> Result<Cells, CellsError> {
-        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(1 << 20).build()?;
-        let schema = reader.schema();
-        let batches = reader.collect::<Result<Vec<_>, _>>()?;
-        let rows = concat_batches(&schema, &batches)?;
+        let rows = rows(bytes)?;
         let exact = |measure: &watershed_schemas::view::Measure| {
             if !measure.aggregate.is_sketched() {
                 return Ok(None);
@@ -67,6 +66,14 @@ impl Cells {
         let exact = self.exact.iter().flatten().map(|column| column.get_array_memory_size());
         self.table.bytes() + exact.sum::<usize>()
     }
+}
+
+/// All rows of a view file, whatever the view's definition.
+pub fn rows(bytes: Bytes) -> Result<RecordBatch, CellsError> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(1 << 20).build()?;
+    let schema = reader.schema();
+    let batches = reader.collect::<Result<Vec<_>, _>>()?;
+    Ok(concat_batches(&schema, &batches)?)
 }
 
 /// One value of a column of a [`DataType`].

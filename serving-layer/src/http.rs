@@ -5,6 +5,7 @@
 
 mod answers;
 mod body;
+mod diff;
 mod partials;
 mod problem;
 mod query;

@@ -7,7 +7,8 @@
 pub mod answer;
 pub mod ask;
 mod calendar;
-mod cells;
+pub mod cells;
+pub mod diff;
 mod format;
 pub mod grain;
 pub mod http;
@@ -17,6 +18,7 @@ pub mod plan;
 pub mod query;
 mod recompute;
 pub mod refusal;
+pub mod time_to_loss;
 mod turns;
 pub mod versions;
 mod wire;

@@ -34,7 +34,7 @@ pub async fn get(
     answers::respond(answer, format).await
 }
 
-fn parameters(request: &HttpRequest) -> Result<Vec<(String, String)>, Refusal> {
+pub fn parameters(request: &HttpRequest) -> Result<Vec<(String, String)>, Refusal> {
     let parameters = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
     let parameters = parameters
         .map_err(|error| Refusal::wrong("query", format!("the parameters cannot be read: {error}")))?;

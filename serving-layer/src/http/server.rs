@@ -14,7 +14,7 @@ use watershed_schemas::project::Project;
 use watershed_store::Store;
 
 use super::problem::{method_not_allowed, unknown_route};
-use super::{partials, query, status, views};
+use super::{diff, partials, query, status, views};
 use crate::ask::Serving;
 use crate::versions::Streams;
 
@@ -76,16 +76,16 @@ struct Running {
 }
 
 impl Server {
-    /// Listens, then keeps versions fresh and answers until it is stopped. `ends` tells the log's end while no
-    /// speed layer does.
+    /// Listens, then keeps versions fresh and answers until it is stopped. `log` tells where the log
+    /// begins, and where it ends while no speed layer does.
     pub async fn start(
         settings: ServeSettings,
         project: Arc<Project>,
         store: Store,
         live: Arc<dyn LiveSource>,
-        ends: Option<Arc<dyn Log>>,
+        log: Option<Arc<dyn Log>>,
     ) -> Result<Server, ServeError> {
-        let streams = Arc::new(Streams::new(project, store, live, ends));
+        let streams = Arc::new(Streams::new(project, store, live, log));
         let serving = web::Data::new(Serving::new(streams.clone()));
         let server = HttpServer::new(move || {
             App::new().app_data(serving.clone()).wrap(Compress::default()).configure(api)
@@ -143,6 +143,7 @@ fn api(config: &mut web::ServiceConfig) {
         .service(get("/v1/views/{view}/accuracy", web::get().to(views::accuracy)))
         .service(get("/v1/status", web::get().to(status::status)))
         .service(get("/v1/streams/{stream}/versions", web::get().to(status::versions)))
+        .service(get("/v1/streams/{stream}/versions/{a}/diff/{b}", web::get().to(diff::diff)))
         .service(get("/healthz", web::get().to(status::healthz)))
         .service(get("/readyz", web::get().to(status::readyz)))
         .default_service(web::to(unknown_route));

@@ -12,6 +12,7 @@ use watershed_store::StoreError;
 use super::answers::json;
 use crate::ask::{Serving, age_ms, now_ms};
 use crate::refusal::{Reason, Refusal};
+use crate::time_to_loss::TimeToLoss;
 use crate::versions::{Readiness, StreamState};
 
 #[derive(Serialize)]
@@ -36,6 +37,7 @@ struct StreamStatus {
     running: Option<Running>,
     dead_letters: DeadLetters,
     gaps: Vec<Gap>,
+    time_to_loss: TimeToLoss,
     nodes: Vec<LiveStatus>,
     views: Vec<ViewStatus>,
     /// What keeps a newer version or the live half from being served, if anything.
@@ -118,6 +120,12 @@ fn stream_status(state: &StreamState, intents: Result<Vec<Intent>, StoreError>) 
     };
     let lag = end.iter().map(behind).collect();
     let mut trouble: Vec<String> = state.trouble().into_iter().chain(state.live_trouble()).collect();
+    let time_to_loss = state.time_to_loss();
+    let lost = time_to_loss.partitions.iter().filter(|(_, partition)| partition.offsets_left < 0);
+    trouble.extend(lost.map(|(partition, lost)| {
+        let (needed, start) = (lost.needed_offset, lost.log_start_offset);
+        format!("gap at partition {partition}: needed offset {needed}, log starts at {start}; the next batch run stops there unless it is told --accept-gap")
+    }));
     let now = now_ms();
     let running = match intents {
         Ok(intents) => intents
@@ -164,6 +172,7 @@ fn stream_status(state: &StreamState, intents: Result<Vec<Intent>, StoreError>) 
         views: views
             .map(|view| ViewStatus { view: view.view.name.clone(), cells: view.rows(), bytes: view.bytes() })
             .collect(),
+        time_to_loss,
         nodes,
         trouble,
     }

@@ -16,6 +16,9 @@ use watershed_schemas::view::View;
 use watershed_store::{Store, StoreError};
 
 use super::{LoadError, Loaded};
+use crate::time_to_loss::{LogSeen, TimeToLoss};
+
+mod bounds;
 
 /// How often a newer version is looked for.
 const EVERY: Duration = Duration::from_millis(200);
@@ -23,15 +26,13 @@ const EVERY: Duration = Duration::from_millis(200);
 const FULL_EVERY: Duration = Duration::from_secs(5);
 /// How long a version that could not be loaded is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// How often the log is asked for its ends while no speed layer reports them.
-const ENDS_EVERY: Duration = Duration::from_secs(1);
 
 /// Every stream's state, kept fresh by [`Streams::run`].
 pub struct Streams {
     pub project: Arc<Project>,
     pub store: Store,
     live: Arc<dyn LiveSource>,
-    ends: Option<Arc<dyn Log>>,
+    log: Option<Arc<dyn Log>>,
     streams: BTreeMap<String, StreamState>,
     wake: Notify,
 }
@@ -41,6 +42,7 @@ pub struct StreamState {
     pub stream: Arc<Stream>,
     pub views: Vec<Arc<View>>,
     seen: RwLock<Seen>,
+    log: RwLock<LogSeen>,
     /// The last retained version that was asked for by number.
     retained: tokio::sync::Mutex<Option<Arc<Loaded>>>,
 }
@@ -54,7 +56,6 @@ struct Seen {
     readiness: Readiness,
     nodes: Vec<LiveStatus>,
     end: Offsets,
-    ends_asked: Option<Instant>,
     fully_probed: Option<Instant>,
     failure: Option<Failure>,
     trouble: Option<String>,
@@ -94,12 +95,17 @@ pub enum Epoch {
 impl Epoch {
     /// Ready when every node that holds partitions has the epoch; `None` asks for any epoch.
     pub fn of(nodes: &Result<Vec<LiveStatus>, LiveError>, watershed: Option<&Offsets>) -> Epoch {
-        let nodes = match nodes {
-            Ok(nodes) if nodes.is_empty() => return Epoch::Away,
-            Ok(nodes) => nodes,
-            Err(LiveError::NotReady { .. }) => return Epoch::Opening,
-            Err(LiveError::Unavailable { .. } | LiveError::UnknownView { .. }) => return Epoch::Away,
-        };
+        match nodes {
+            Ok(nodes) => Epoch::of_nodes(nodes, watershed),
+            Err(LiveError::NotReady { .. }) => Epoch::Opening,
+            Err(LiveError::Unavailable { .. } | LiveError::UnknownView { .. }) => Epoch::Away,
+        }
+    }
+
+    fn of_nodes(nodes: &[LiveStatus], watershed: Option<&Offsets>) -> Epoch {
+        if nodes.is_empty() {
+            return Epoch::Away;
+        }
         let has = |node: &LiveStatus| match watershed {
             Some(watershed) => node.epochs.contains(watershed),
             None => !node.epochs.is_empty(),
@@ -114,16 +120,17 @@ impl Streams {
         project: Arc<Project>,
         store: Store,
         live: Arc<dyn LiveSource>,
-        ends: Option<Arc<dyn Log>>,
+        log: Option<Arc<dyn Log>>,
     ) -> Self {
         let state = |stream: &Arc<Stream>| StreamState {
             stream: stream.clone(),
             views: project.views_of(&stream.name),
             seen: RwLock::default(),
+            log: RwLock::default(),
             retained: tokio::sync::Mutex::default(),
         };
         let streams = project.streams.iter().map(|stream| (stream.name.clone(), state(stream))).collect();
-        Streams { project, store, live, ends, streams, wake: Notify::new() }
+        Streams { project, store, live, log, streams, wake: Notify::new() }
     }
 
     pub fn get(&self, stream: &str) -> Option<&StreamState> {
@@ -145,6 +152,10 @@ impl Streams {
 
     /// Keeps every stream fresh until `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        tokio::join!(self.keep_fresh(&stop), self.watch_log(&stop));
+    }
+
+    async fn keep_fresh(&self, stop: &CancellationToken) {
         loop {
             self.refresh().await;
             tokio::select! {
@@ -176,13 +187,7 @@ impl Streams {
             }
         };
         let nodes = self.live.status(name).await;
-        let away_end = self.end_of_log(state, &nodes).await;
-        let mut seen = state.seen.write().expect("no thread panics while it holds this lock");
-        if let Some((end, asked)) = away_end {
-            seen.ends_asked = Some(asked);
-            seen.end = end.unwrap_or_else(|| std::mem::take(&mut seen.end));
-        }
-        seen.settle(name, nodes, trouble);
+        state.write(|seen| seen.settle(name, nodes, trouble));
     }
 
     /// Loads what is newer than what is held; what keeps it from that is told in a sentence.
@@ -230,25 +235,6 @@ impl Streams {
         }
         let newest = self.store.newest(stream, known).await?;
         Ok(newest.filter(|newest| known.is_none_or(|known| newest.version > known)))
-    }
-
-    /// The log's own word on its end, where no speed layer gives one.
-    async fn end_of_log(
-        &self,
-        state: &StreamState,
-        nodes: &Result<Vec<LiveStatus>, LiveError>,
-    ) -> Option<(Option<Offsets>, Instant)> {
-        let log = self.ends.clone()?;
-        let asked = state.snapshot().ends_asked;
-        if Epoch::of(nodes, None) == Epoch::Ready || asked.is_some_and(|asked| asked.elapsed() < ENDS_EVERY) {
-            return None;
-        }
-        let topic = state.stream.topic.clone();
-        let bounds = tokio::task::spawn_blocking(move || log.bounds(&topic)).await.ok()?;
-        let end = bounds.ok().map(|bounds| {
-            bounds.into_iter().map(|(partition, range)| (partition, range.until)).collect::<Offsets>()
-        });
-        Some((end, Instant::now()))
     }
 }
 
@@ -315,6 +301,14 @@ impl StreamState {
     /// The log's end as last heard.
     pub fn end(&self) -> Offsets {
         self.read(|seen| seen.end.clone())
+    }
+
+    /// How near the log's retention is to what the next batch run reads.
+    pub fn time_to_loss(&self) -> TimeToLoss {
+        let newest = self.newest();
+        let needed = newest.as_ref().map(|newest| &newest.manifest.watershed);
+        let log = self.log.read().expect("no thread panics while it holds this lock");
+        log.time_to_loss(needed, Instant::now())
     }
 
     /// What keeps a newer version from being loaded, if anything.
