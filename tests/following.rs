@@ -192,6 +192,36 @@ fn an_empty_delivery_is_folded_too_for_it_moves_the_position_over_a_hole() {
 }
 
 #[test]
+fn a_log_that_holds_more_and_delivers_nothing_for_long_is_asked_again() {
+    let mut story = Story::open();
+    let ends = |end| Event::Ends(live::offsets(&[(0, end)]));
+    story.at(1, ends(0), &[]);
+    story.at(10, ends(5), &[]);
+    story.at(1_009, ends(9), &[]);
+    story.at(1_010, Event::Tick, &["start 0 at 0"]);
+    story.at(1_010, started(), &["Partition(Partition(0)) well"]);
+    // Patience begins anew with the next news, and ends with whatever is folded.
+    story.at(1_020, ends(9), &[]);
+    story.at(2_019, delivered(0, 4), &["fold 0 [0, 4)"]);
+    story.at(2_019, folded(4), &[]);
+    story.at(2_020, Event::Tick, &[]);
+    story.at(2_100, ends(9), &[]);
+    story.at(3_099, delivered(4, 9), &["fold 0 [4, 9)"]);
+    story.at(3_099, folded(9), &[]);
+    // News from before is no reason, nor is a log that ends where it was folded to.
+    story.at(3_100, ends(5), &[]);
+    story.at(3_200, ends(9), &[]);
+    story.at(5_000, Event::Tick, &[]);
+    // What is asked again anyway is not asked twice.
+    story.at(5_100, ends(12), &[]);
+    let trouble = format!("Partition(Partition(0)) in trouble: invariant {}", invariants::COVER);
+    story.at(6_050, delivered(11, 12), &[trouble.as_str()]);
+    story.at(6_100, Event::Tick, &[]);
+    story.at(6_150, Event::Tick, &["start 0 at 9"]);
+    story.at(6_151, Event::Tick, &[]);
+}
+
+#[test]
 fn an_offset_that_the_log_holds_after_all_is_asked_for_again_and_the_folds_stay() {
     let mut story = Story::open();
     let claimed = || Event::OutOfRange { partition: Partition(0), needed: Offset(0), held: range(0, 50) };

@@ -2,7 +2,8 @@
 //!
 //! Guarantee: a partition is followed from exactly where its folds end. When the log does not hold that
 //! offset, or delivers another, nothing is folded: the partition waits, says why, and is tried again
-//! (invariants `COVER`, `NOTHING_VANISHES`).
+//! (invariants `COVER`, `NOTHING_VANISHES`). When the log holds more and delivers nothing of it, for a
+//! delivery may be lost with none behind it to show that, it is asked again too.
 //!
 //! Plain code over values: [`Event`]s in, [`Command`]s out. Whoever carries commands out (a node's
 //! thread, or a simulator) does so in their order, and hands back the events that answer them before any
@@ -28,6 +29,10 @@ use crate::wanted::Wanted;
 
 /// The pause after a first failure of the log; it doubles up to the retry interval.
 pub const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+/// A log that holds more than was folded and delivers nothing for so many retry intervals is asked again. A
+/// connection may take its time.
+const PATIENCE: u32 = 10;
 
 /// What is known of a node's partitions.
 pub struct Following {
@@ -58,7 +63,15 @@ enum State {
         live: Offset,
         /// The log is to be asked for `live` again at this time.
         restart_at: Option<Duration>,
+        /// Since when the log is known to hold more, with nothing delivered.
+        behind_since: Option<Duration>,
     },
+}
+
+impl State {
+    fn open(live: Offset) -> State {
+        State::Open { live, restart_at: None, behind_since: None }
+    }
 }
 
 impl Following {
@@ -91,6 +104,7 @@ impl Following {
             Event::Refused { partition, refused } => self.refused(partition, &refused, now),
             Event::Broken { partition, reason } => self.stick(partition, reason, now),
             Event::OutOfRange { partition, needed, held } => self.out_of_range(partition, needed, held, now),
+            Event::Ends(ends) => self.ends(&ends, now),
             // Silence alone does not show that the log is there.
             Event::Idle { answered_at } => {
                 if self.failed_at.is_some_and(|failed_at| failed_at < answered_at) {
@@ -186,7 +200,7 @@ impl Following {
         let Some(state) = self.partitions.get_mut(&partition) else { return };
         match (state, result) {
             (State::Starting { live }, Ok(())) => {
-                let open = State::Open { live: *live, restart_at: None };
+                let open = State::open(*live);
                 self.partitions.insert(partition, open);
                 self.commands.push(Command::Replay);
             }
@@ -206,7 +220,7 @@ impl Following {
             self.recovered();
         }
         let partition = Partition(records.partition);
-        let Some(State::Open { live, restart_at: None }) = self.partitions.get(&partition) else {
+        let Some(State::Open { live, restart_at: None, .. }) = self.partitions.get(&partition) else {
             // Of an assignment that is over, or asked for anew.
             return;
         };
@@ -217,8 +231,18 @@ impl Following {
     }
 
     fn folded(&mut self, partition: Partition, until: Offset) {
-        if let Some(State::Open { live, .. }) = self.partitions.get_mut(&partition) {
-            *live = until;
+        if let Some(State::Open { live, behind_since, .. }) = self.partitions.get_mut(&partition) {
+            (*live, *behind_since) = (until, None);
+        }
+    }
+
+    /// A partition that ends where it was folded to lacks nothing; patience with the others begins.
+    fn ends(&mut self, ends: &Offsets, now: Duration) {
+        for (partition, state) in &mut self.partitions {
+            if let State::Open { live, behind_since, .. } = state {
+                let behind = ends.get(*partition) > *live;
+                *behind_since = behind.then(|| behind_since.unwrap_or(now));
+            }
         }
     }
 
@@ -235,7 +259,7 @@ impl Following {
     /// opened anew as soon as that is possible without a hole.
     fn out_of_range(&mut self, partition: Partition, needed: Offset, held: OffsetRange, now: Duration) {
         match self.partitions.get_mut(&partition) {
-            Some(State::Open { live, restart_at }) if opening::reaches(held, *live) => {
+            Some(State::Open { live, restart_at, .. }) if opening::reaches(held, *live) => {
                 tracing::warn!(%partition, %live, %held, "the log is asked again");
                 *restart_at = Some(now + self.retry_interval);
             }
@@ -270,11 +294,19 @@ impl Following {
 
     /// Does what is due for one partition.
     fn tend(&mut self, partition: Partition, now: Duration) {
+        let patience = self.retry_interval * PATIENCE;
         let Some(state) = self.partitions.get_mut(&partition) else { return };
         match state {
             State::Stuck { retry_at } if *retry_at <= now => self.look(partition),
-            State::Open { live, restart_at } if restart_at.is_some_and(|at| at <= now) => {
-                *restart_at = None;
+            State::Open { live, restart_at, behind_since } if restart_at.is_some_and(|at| at <= now) => {
+                (*restart_at, *behind_since) = (None, None);
+                self.commands.push(Command::Start { partition, live: *live });
+            }
+            State::Open { live, restart_at: None, behind_since }
+                if behind_since.is_some_and(|since| now - since >= patience) =>
+            {
+                tracing::warn!(%partition, %live, "the log holds more and delivers nothing: it is asked again");
+                *behind_since = None;
                 self.commands.push(Command::Start { partition, live: *live });
             }
             State::Found(_) => {

@@ -34,6 +34,8 @@ pub(crate) struct Follower {
     following: Following,
     /// Once the group was joined.
     subscription: Option<Box<dyn Subscription>>,
+    /// When the log was asked for the ends that were last heard of.
+    ends_at: Duration,
     /// What looks brought.
     found: Receiver<Event>,
     looked: Sender<Event>,
@@ -51,7 +53,18 @@ impl Follower {
         let decoder = Decoder::new(&shared.stream, &fields.into_iter().collect::<Vec<_>>());
         let following = Following::new(shared.views.clone(), shared.settings.retry_interval);
         let (looked, found) = channel();
-        Follower { shared, log, runtime, decoder, following, subscription: None, found, looked, replays }
+        Follower {
+            shared,
+            log,
+            runtime,
+            decoder,
+            following,
+            subscription: None,
+            ends_at: Duration::ZERO,
+            found,
+            looked,
+            replays,
+        }
     }
 
     /// Runs until the node stops.
@@ -86,7 +99,17 @@ impl Follower {
                 self.happen(Event::Broken { partition, reason: Broken.to_string() });
             }
         }
+        if let Some(ends) = self.news_of_ends() {
+            self.happen(Event::Ends(ends));
+        }
         self.happen(Event::Tick);
+    }
+
+    /// Where the log ends, if it was asked since this was last called.
+    fn news_of_ends(&mut self) -> Option<Offsets> {
+        let progress = self.shared.progress();
+        let asked_at = std::mem::replace(&mut self.ends_at, progress.answered_at);
+        (asked_at < progress.answered_at).then(|| progress.end.clone())
     }
 
     /// What the log has to say next.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use watershed_schemas::log::{LogError, Records};
-use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
+use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 
 use crate::opening::Found;
 use crate::stretch::Refused;
@@ -52,6 +52,8 @@ pub enum Event {
         needed: Offset,
         held: OffsetRange,
     },
+    /// The log said where its partitions end.
+    Ends(Offsets),
     /// Nothing was delivered. `answered_at` is when the log was last asked for its end and gave it.
     Idle {
         answered_at: Duration,
