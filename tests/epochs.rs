@@ -587,3 +587,23 @@ fn a_partition_without_a_checkpoint_begins_at_the_newest_watershed_that_the_log_
         );
     }
 }
+
+#[test]
+fn a_view_that_a_version_lacks_is_opened_anew_where_that_version_says_that_the_log_began() {
+    let views = live::views(&live::project(&[HOURLY]));
+    let view = &views["rides_hourly"];
+    let hashes = BTreeMap::from([(view.name.clone(), view.hash.clone())]);
+    let at = |offset| live::offsets(&[(0, offset)]);
+    // The run saw an earlier start of the log than this node, a later one, the same.
+    for (origin, missing) in [(0, vec![range(0, 20)]), (7, vec![range(7, 20)]), (3, vec![])] {
+        let found = Found { partition: Partition(0), held: range(3, 20), checkpoints: Vec::new() };
+        let mut epochs = opening::open(found, &wanted(&hashes, &Known::default(), 0), &views).expect("it opens");
+        give(&mut epochs, view, &[3, 8, 19], range(3, 20)).expect("it is folded");
+        let mut newest = Published::from(&live::manifest(1, &at(10), &views));
+        (newest.origin, newest.views) = (at(origin), BTreeMap::new());
+        let known = Known { newest: Some(newest), previous: None, intents: Vec::new() };
+        opening::complete(&mut epochs, &wanted(&hashes, &known, 0), &views);
+        assert_eq!(epochs.missing(), missing, "the log began at {origin}");
+        assert_eq!(epochs.origin(), Offset(origin));
+    }
+}

@@ -83,9 +83,11 @@ impl PartitionEpochs {
         });
     }
 
-    /// Takes over another knowledge of where the log began, unless an origin epoch already stands on the old one.
+    /// Takes over another knowledge of where the log began. A fold from the old beginning is no fold from the new one:
+    /// it goes, and what is wanted of it is opened anew.
     pub fn move_origin(&mut self, origin: Offset) {
-        if self.origin != origin && !self.folds.keys().any(|key| key.epoch == Epoch::Origin) {
+        if self.origin != origin {
+            self.forget(|key| key.epoch != Epoch::Origin);
             self.origin = origin;
             self.revision += 1;
         }
