@@ -14,6 +14,10 @@ fn run() -> impl Strategy<Value = String> {
     prop_oneof!["[0-9a-f]{32}", "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}", "run[0-9]{1,3}"]
 }
 
+fn id() -> impl Strategy<Value = String> {
+    "[0-9a-f]{32}"
+}
+
 fn range() -> impl Strategy<Value = OffsetRange> {
     (0..=i64::MAX, 0..=i64::MAX).prop_map(|(from, until)| OffsetRange::new(Offset(from), Offset(until)))
 }
@@ -44,11 +48,8 @@ fn object() -> impl Strategy<Value = Object> {
         }),
         (name(), version.clone()).prop_map(|(stream, version)| Object::Manifest { stream, version }),
         (name(), version, run()).prop_map(|(stream, version, run)| Object::Intent { stream, version, run }),
-        (name(), partition, offset, run()).prop_map(|(stream, partition, offset, node)| Object::Checkpoint {
-            stream,
-            partition,
-            offset,
-            node
+        (name(), partition, offset, id(), id()).prop_map(|(stream, partition, offset, base, id)| {
+            Object::Checkpoint { stream, partition, offset, base, id }
         }),
         Just(Object::Catalog),
     ]
@@ -90,7 +91,10 @@ fn another_spelling_of_a_path_is_no_path() {
         (format!("dead_letters/s/{p}.parquet"), vec![("/p1", "/p+1"), ("-0", "-"), ("-0", "-00")]),
         (format!("versions/s/{zeros}.json"), vec![("/0", "/+"), ("/0", "/"), ("/0", "/00")]),
         (format!("intents/s/{zeros}-run.json"), vec![("/0", "/+"), ("/0", "/")]),
-        (format!("checkpoints/s/p1/{zeros}-node.ckpt"), vec![("p1", "p+1"), ("p1", "p01"), ("/0", "/+")]),
+        (
+            format!("checkpoints/s/p1/{zeros}-base-id.ckpt"),
+            vec![("p1", "p+1"), ("p1", "p01"), ("/0", "/+"), ("-base", "")],
+        ),
     ] {
         assert!(Object::parse(&path).is_some(), "{path}");
         for (part, other) in respelled {

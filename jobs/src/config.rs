@@ -82,7 +82,7 @@ pub struct Speed {
     pub peers: Names,
     /// The consumer group of the speed nodes; nodes of one deployment share it.
     pub group: Text,
-    /// This node's name in status and in checkpoints; none: the machine's.
+    /// This node's name in status; none: the machine's.
     pub node: Option<Text>,
     /// How often changed states are written down.
     pub checkpoint_interval: Span,

@@ -33,6 +33,27 @@ impl Dictionary {
         }
     }
 
+    /// A dictionary that has these values by code, each of them once.
+    pub(crate) fn restored(data_type: DataType, values: Vec<Value>) -> Self {
+        let mut dictionary = Dictionary::new(data_type);
+        let Dictionary { table, hasher, null, text_bytes, .. } = &mut dictionary;
+        let hash_of = |code: &u32| hash(hasher, canonical(Part::of(&values[*code as usize])));
+        *table = HashTable::with_capacity(values.len());
+        for (code, value) in (0..).zip(&values) {
+            match Part::of(value) {
+                Part::Null => {
+                    *null = Some(code);
+                    continue;
+                }
+                Part::Text(text) => *text_bytes += text.len(),
+                _ => {}
+            }
+            table.insert_unique(hash_of(&code), code, hash_of);
+        }
+        dictionary.values = values;
+        dictionary
+    }
+
     pub(crate) fn values(&self) -> &[Value] {
         &self.values
     }

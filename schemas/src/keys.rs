@@ -40,6 +40,18 @@ impl Keys {
         }
     }
 
+    /// Keys of which none comes twice, by row; `codes` has row by row one code per dictionary.
+    pub(crate) fn restored(dictionaries: Vec<Dictionary>, windows: Vec<i64>, codes: Vec<u32>) -> Self {
+        let (hasher, width) = (DefaultHashBuilder::default(), dictionaries.len());
+        let hash_of =
+            |row: &u32| hash(&hasher, windows[*row as usize], &codes[*row as usize * width..][..width]);
+        let mut table = HashTable::with_capacity(windows.len());
+        for row in 0..windows.len() as u32 {
+            table.insert_unique(hash_of(&row), row, hash_of);
+        }
+        Keys { dictionaries, windows, codes, table, hasher }
+    }
+
     pub fn len(&self) -> usize {
         self.windows.len()
     }

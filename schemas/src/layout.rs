@@ -6,12 +6,13 @@
 //! views/<view>/version=<n>/date=YYYY-MM-DD/<run>.parquet
 //! versions/<stream>/<n>.json
 //! intents/<stream>/<n>-<run>.json
-//! checkpoints/<stream>/p<partition>/<offset>-<node>.ckpt
+//! checkpoints/<stream>/p<partition>/<offset>-<base>-<id>.ckpt
 //! catalog.sql
 //! ```
 //!
 //! Numbers are padded to twenty digits where names are to sort as numbers do. `<run>` is a run's id:
-//! two runs never write the same object, except the manifest, which is created once.
+//! two runs never write the same object, except the manifest, which is created once. `<id>` is of a checkpoint's own
+//! hash, and `<base>` the id of the one that its chain begins with: the same, if it is that one.
 
 use chrono::{Days, NaiveDate};
 
@@ -32,7 +33,7 @@ pub enum Object {
     View { view: String, version: Version, date: i32, run: String },
     Manifest { stream: String, version: Version },
     Intent { stream: String, version: Version, run: String },
-    Checkpoint { stream: String, partition: Partition, offset: Offset, node: String },
+    Checkpoint { stream: String, partition: Partition, offset: Offset, base: String, id: String },
     Catalog,
 }
 
@@ -52,8 +53,8 @@ impl Object {
             Object::Intent { stream, version, run } => {
                 format!("{}{:020}-{run}.json", intents(stream), version.0)
             }
-            Object::Checkpoint { stream, partition, offset, node } => {
-                format!("{}{:020}-{node}.ckpt", checkpoints(stream, *partition), offset.0)
+            Object::Checkpoint { stream, partition, offset, base, id } => {
+                format!("{}{:020}-{base}-{id}.ckpt", checkpoints(stream, *partition), offset.0)
             }
             Object::Catalog => CATALOG.to_string(),
         }
@@ -97,12 +98,14 @@ impl Object {
                 })
             }
             ["checkpoints", stream, partition, file] => {
-                let (offset, node) = file.strip_suffix(".ckpt")?.split_once('-')?;
+                let mut parts = file.strip_suffix(".ckpt")?.splitn(3, '-');
+                let offset = parts.next()?.parse().ok()?;
                 Some(Object::Checkpoint {
                     stream: stream.to_string(),
                     partition: Partition(partition.strip_prefix('p')?.parse().ok()?),
-                    offset: Offset(offset.parse().ok()?),
-                    node: node.to_string(),
+                    offset: Offset(offset),
+                    base: parts.next()?.to_string(),
+                    id: parts.next()?.to_string(),
                 })
             }
             _ => None,

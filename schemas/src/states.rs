@@ -55,8 +55,9 @@ impl StateTable {
     }
 
     /// Folds decoded events: filter, window, dimensions, measures. `events` has the view's fields and, for views with
-    /// `first` or `last`, `_partition` and `_offset`.
-    pub fn fold(&mut self, events: &DataFrame) -> PolarsResult<()> {
+    /// `first` or `last`, `_partition` and `_offset`. Gives the row of every event that passed the filter: no other
+    /// row has changed.
+    pub fn fold(&mut self, events: &DataFrame) -> PolarsResult<Vec<u32>> {
         let view = self.view.clone();
         let filtered = match &view.filter {
             Some(filter) => {
@@ -66,7 +67,7 @@ impl StateTable {
             None => events,
         };
         if filtered.height() == 0 {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let places = places(&view, filtered)?;
         let mut values = evaluate::scalars(filtered, &scalars(&view))?.into_iter();
@@ -79,7 +80,7 @@ impl StateTable {
             update(&mut *self.measures[index], &rows, argument, filter, &places)?;
         }
         self.events += filtered.height() as u64;
-        Ok(())
+        Ok(rows)
     }
 
     /// The row of each event, added if new.
@@ -129,9 +130,18 @@ impl StateTable {
 
     /// `window_start`, the dimensions, the states; rows sorted by key, so that equal states give equal bytes.
     pub fn to_record_batch(&self) -> RecordBatch {
-        let rows = self.keys.sorted_rows();
-        let mut arrays = self.key_columns(&rows);
-        arrays.extend(self.state_columns(&rows));
+        self.rows_to_record_batch(&self.keys.sorted_rows())
+    }
+
+    /// The same with rows as they lie here, in the order of first sight: for those who put no question to the order,
+    /// since sorting takes longer than all else.
+    pub fn to_unsorted_record_batch(&self) -> RecordBatch {
+        self.rows_to_record_batch(&(0..self.keys.len() as u32).collect::<Vec<u32>>())
+    }
+
+    fn rows_to_record_batch(&self, rows: &[u32]) -> RecordBatch {
+        let mut arrays = self.key_columns(rows);
+        arrays.extend(self.state_columns(rows));
         record_batch(Self::schema(&self.view), arrays, rows.len())
     }
 

@@ -16,6 +16,7 @@ use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 use watershed_schemas::states::StateTable;
 use watershed_schemas::view::View;
 
+use crate::changes::Changes;
 use crate::stretch::Stretch;
 
 /// Where an epoch begins.
@@ -72,6 +73,8 @@ pub struct Fold {
     void: Option<String>,
     /// Why what it lacks could not be read when last tried.
     hindrance: Option<String>,
+    /// What has changed since a checkpoint last asked.
+    changes: Changes,
     /// The states as they are sent, until the next change.
     exported: OnceLock<RecordBatch>,
 }
@@ -106,11 +109,12 @@ impl Span {
 
 impl Fold {
     pub(crate) fn open(view: Arc<View>, span: Span) -> Fold {
-        Fold::restored(StateTable::new(view), span)
+        Fold { changes: Changes::All, ..Fold::restored(StateTable::new(view), span) }
     }
 
     pub(crate) fn restored(table: StateTable, span: Span) -> Fold {
-        Fold { table, span, void: None, hindrance: None, exported: OnceLock::new() }
+        let (changes, exported) = (Changes::none(), OnceLock::new());
+        Fold { table, span, void: None, hindrance: None, changes, exported }
     }
 
     pub fn view(&self) -> &Arc<View> {
@@ -149,11 +153,16 @@ impl Fold {
 
     /// The states as they are sent, made once per change.
     pub fn export(&self) -> RecordBatch {
-        self.exported.get_or_init(|| self.table.to_record_batch()).clone()
+        self.exported.get_or_init(|| self.table.to_unsorted_record_batch()).clone()
     }
 
     pub fn is_exported(&self) -> bool {
         self.exported.get().is_some()
+    }
+
+    /// What has changed since this was last called.
+    pub(crate) fn take_changes(&mut self) -> Changes {
+        std::mem::replace(&mut self.changes, Changes::none())
     }
 
     pub(crate) fn is_void(&self) -> bool {
@@ -200,7 +209,7 @@ impl Fold {
         // One view's failure, even a panic inside the engine that evaluates it, leaves the others alone.
         let folded = catch_unwind(AssertUnwindSafe(|| self.table.fold(&events)));
         let error = match folded {
-            Ok(Ok(())) => return,
+            Ok(Ok(rows)) => return self.changes.note(&rows),
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic_text(panic.as_ref()),
         };

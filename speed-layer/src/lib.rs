@@ -10,10 +10,12 @@
 //! shell: one thread that hears the log, one that replays what epochs lack, and tasks that watch the
 //! store and write checkpoints ([`node`]).
 
+mod changes;
 pub mod checkpoint;
 pub mod epoch;
 pub mod following;
 pub mod known;
+pub mod loading;
 pub mod node;
 pub mod opening;
 mod partials;

@@ -94,7 +94,7 @@ fn resumed(
         return None;
     }
     let useful = checkpoint.folds.keys().any(|key| wanted.keep.contains(key));
-    useful.then(|| PartitionEpochs::restored(partition, checkpoint.origin, live, checkpoint.folds))
+    useful.then(|| PartitionEpochs::restored(partition, checkpoint))
 }
 
 /// The newest watershed if the log holds it, else the furthest watershed that it holds.

@@ -12,6 +12,7 @@ use watershed_schemas::log::NotNext;
 use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
 use watershed_schemas::view::View;
 
+use crate::checkpoint::{Chain, Checkpoint};
 use crate::epoch::{Epoch, Fold, FoldKey, Span};
 use crate::stretch::{Refused, Stretch};
 
@@ -25,21 +26,19 @@ pub struct PartitionEpochs {
     folds: BTreeMap<FoldKey, Fold>,
     /// Grows with every change; 0 is what a checkpoint gave.
     revision: u64,
+    /// What is written down of it.
+    chain: Chain,
 }
 
 impl PartitionEpochs {
     /// A partition that will be followed from `live` on.
     pub fn new(partition: Partition, origin: Offset, live: Offset) -> Self {
-        PartitionEpochs { partition, origin, live, folds: BTreeMap::new(), revision: 1 }
+        PartitionEpochs { partition, origin, live, folds: BTreeMap::new(), revision: 1, chain: Chain::default() }
     }
 
     /// A partition as a checkpoint has it.
-    pub(crate) fn restored(
-        partition: Partition,
-        origin: Offset,
-        live: Offset,
-        folds: BTreeMap<FoldKey, Fold>,
-    ) -> Self {
+    pub(crate) fn restored(partition: Partition, checkpoint: Checkpoint) -> Self {
+        let Checkpoint { origin, live, folds, chain } = checkpoint;
         for fold in folds.values() {
             assert!(
                 fold.span().is_sound(live),
@@ -48,7 +47,7 @@ impl PartitionEpochs {
                 fold.span()
             );
         }
-        PartitionEpochs { partition, origin, live, folds, revision: 0 }
+        PartitionEpochs { partition, origin, live, folds, revision: 0, chain }
     }
 
     pub fn partition(&self) -> Partition {
@@ -70,6 +69,20 @@ impl PartitionEpochs {
 
     pub fn folds(&self) -> &BTreeMap<FoldKey, Fold> {
         &self.folds
+    }
+
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    pub fn chain_mut(&mut self) -> &mut Chain {
+        &mut self.chain
+    }
+
+    /// Gathers what has changed, for a [`Snapshot`](crate::checkpoint::Snapshot) that is taken before anything else
+    /// happens.
+    pub fn cut(&mut self) {
+        self.chain.note(self.folds.iter_mut().map(|(key, fold)| (key.clone(), fold.take_changes())));
     }
 
     /// Opens a fold beside the others. What lies between its watershed and the live offset it lacks, until

@@ -18,8 +18,8 @@ use watershed_schemas::offsets::{Offset, Offsets, Partition};
 use crate::following::{Command, Event, FIRST_PAUSE, Following};
 use crate::opening::{self, Found};
 use crate::partition::PartitionEpochs;
-use crate::saving;
 use crate::shared::{Broken, Held, Shared, Slot};
+use crate::{loading, saving};
 use crate::stretch::Stretch;
 use crate::wanted::Wanted;
 
@@ -262,7 +262,7 @@ async fn find(shared: &Arc<Shared>, log: Arc<dyn Log>, partition: Partition) -> 
     let held = bounds.iter().find(|(named, _)| *named == partition).map(|(_, held)| *held);
     let held =
         held.ok_or_else(|| format!("partition {partition} is assigned, but the log does not name it"))?;
-    let checkpoints =
-        saving::load(shared, partition).await.map_err(|error| format!("checkpoints: {error}"))?;
-    Ok(Found { partition, held, checkpoints })
+    let loaded = loading::load(&shared.store, &shared.stream.name, partition, held, &shared.views).await;
+    let checkpoint = loaded.map_err(|error| format!("checkpoints: {error}"))?;
+    Ok(Found { partition, held, checkpoints: checkpoint.into_iter().collect() })
 }

@@ -1,31 +1,28 @@
-//! Checkpoints to and from the store.
+//! Checkpoints to the store.
 //!
-//! A partition keeps its last two. One that cannot be read is reported and passed over: an older one or
-//! a replay takes its place, so a checkpoint saves time and is never needed.
+//! What has changed of a partition continues its [`Chain`](crate::checkpoint::Chain) with one object. A save that fails
+//! leaves the chain before it; the next one has what that one had.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, RwLockWriteGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use watershed_schemas::layout::{self, Object};
-use watershed_schemas::offsets::{Offset, Partition};
+use watershed_schemas::layout;
+use watershed_schemas::offsets::Partition;
 use watershed_store::StoreError;
 
-use crate::checkpoint::{Checkpoint, CheckpointError, Snapshot};
-use crate::shared::{Held, Shared, now_ms};
+use crate::checkpoint::{CheckpointError, Link, Snapshot};
+use crate::partition::PartitionEpochs;
+use crate::shared::{Broken, Held, Shared, now_ms};
 use crate::trouble::Source;
-
-/// How many checkpoints a partition keeps.
-const KEPT: usize = 2;
 
 #[derive(Debug, thiserror::Error)]
 enum SaveError {
     #[error("{0}")]
-    Folds(String),
+    Folds(Broken),
     #[error(transparent)]
     Encode(#[from] CheckpointError),
     #[error(transparent)]
@@ -66,70 +63,58 @@ pub(crate) async fn save_all(shared: &Arc<Shared>, partitions: Vec<(Partition, A
 
 async fn save(shared: &Arc<Shared>, partition: Partition, held: &Arc<Held>) -> Result<(), SaveError> {
     let _one_at_a_time = shared.saving.lock().await;
-    let taken = {
+    let sealing = {
         let (shared, held) = (shared.clone(), held.clone());
-        spawn_blocking(move || encode(&shared, &held)).await??
+        spawn_blocking(move || seal(&shared, &held))
     };
-    let Some((snapshot, bytes)) = taken else { return Ok(()) };
-    let object = Object::Checkpoint {
-        stream: shared.stream.name.clone(),
-        partition,
-        offset: snapshot.live,
-        node: shared.settings.node.clone(),
-    };
-    shared.store.put(&object.path(), bytes).await?;
-    held.saved.store(snapshot.revision, Ordering::Release);
-    prune(shared, partition).await?;
-    Ok(())
-}
-
-/// Which moment was encoded.
-struct Taken {
-    revision: u64,
-    live: Offset,
+    let Some((link, bytes)) = sealing.await?? else { return Ok(()) };
+    shared.store.put(&link.path, bytes).await?;
+    change(held, move |epochs| epochs.chain_mut().wrote(link)).await?;
+    tidy(shared, partition, held).await
 }
 
 /// `None` if nothing has changed since the last checkpoint.
-fn encode(shared: &Shared, held: &Held) -> Result<Option<(Taken, Bytes)>, SaveError> {
+fn seal(shared: &Shared, held: &Held) -> Result<Option<(Link, Bytes)>, SaveError> {
+    let is_saved = |epochs: &PartitionEpochs| epochs.chain().has(epochs.revision());
+    if is_saved(&*held.read().map_err(SaveError::Folds)?) {
+        return Ok(None);
+    }
     let snapshot = {
-        let epochs = held.read().map_err(|broken| SaveError::Folds(broken.to_string()))?;
-        if epochs.revision() == held.saved.load(Ordering::Acquire) {
-            return Ok(None);
-        }
-        Snapshot::of(&shared.stream.name, &epochs)
+        let mut epochs = held.write().map_err(SaveError::Folds)?;
+        epochs.cut();
+        // Nothing is folded until the rows are copied; whoever only reads need not wait for that.
+        let epochs = RwLockWriteGuard::downgrade(epochs);
+        Snapshot::next(&shared.stream.name, &epochs)
     };
-    let taken = Taken { revision: snapshot.revision, live: snapshot.live };
-    Ok(Some((taken, snapshot.encode()?)))
+    Ok(Some(snapshot.seal()?))
 }
 
-/// Removes all but the last written ones. Written, not furthest: of a topic that was created anew, offsets begin again.
-async fn prune(shared: &Shared, partition: Partition) -> Result<(), StoreError> {
-    let folder = layout::checkpoints(&shared.stream.name, partition);
-    let mut objects = shared.store.list_objects(&folder).await?;
-    objects.sort_by(|left, right| (right.modified_ms, &right.path).cmp(&(left.modified_ms, &left.path)));
-    for object in objects.into_iter().skip(KEPT) {
-        shared.store.delete(&object.path).await?;
+/// Removes what nobody needs any more, and looks whether all that is needed is there.
+async fn tidy(shared: &Arc<Shared>, partition: Partition, held: &Arc<Held>) -> Result<(), SaveError> {
+    let listed = shared.store.list_objects(&layout::checkpoints(&shared.stream.name, partition)).await?;
+    let (missing, removable) =
+        change(held, move |epochs| (epochs.chain().missing(&listed), epochs.chain_mut().removable(&listed)))
+            .await?;
+    for path in missing {
+        // A listing may be late.
+        if !shared.store.exists(&path).await? {
+            let stream = &shared.stream.name;
+            tracing::warn!(stream, path, "a checkpoint is gone: the next one is written whole");
+            change(held, |epochs| epochs.chain_mut().break_off()).await?;
+        }
+    }
+    for path in removable {
+        shared.store.delete(&path).await?;
     }
     Ok(())
 }
 
-/// The readable checkpoints of a partition, by any node, the furthest first.
-pub(crate) async fn load(shared: &Arc<Shared>, partition: Partition) -> Result<Vec<Checkpoint>, StoreError> {
-    let stream = &shared.stream.name;
-    let mut checkpoints = Vec::new();
-    let mut paths = shared.store.list(&layout::checkpoints(stream, partition)).await?;
-    paths.retain(|path| matches!(Object::parse(path), Some(Object::Checkpoint { .. })));
-    for path in paths.into_iter().rev() {
-        let Some(bytes) = shared.store.get(&path).await? else { continue };
-        let decoding = {
-            let shared = shared.clone();
-            spawn_blocking(move || Checkpoint::decode(&bytes, &shared.stream.name, partition, &shared.views))
-        };
-        match decoding.await {
-            Ok(Ok(checkpoint)) => checkpoints.push(checkpoint),
-            Ok(Err(error)) => tracing::warn!(stream, path, %error, "a checkpoint is passed over"),
-            Err(error) => tracing::warn!(stream, path, %error, "a checkpoint is passed over"),
-        }
-    }
-    Ok(checkpoints)
+/// Changes a partition as soon as its readers let go of it.
+async fn change<T: Send + 'static>(
+    held: &Arc<Held>,
+    change: impl FnOnce(&mut PartitionEpochs) -> T + Send + 'static,
+) -> Result<T, SaveError> {
+    let held = held.clone();
+    spawn_blocking(move || held.write().map(|mut epochs| change(&mut epochs)).map_err(SaveError::Folds))
+        .await?
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct SpeedSettings {
     /// The consumer group's name; each stream has its own, `<group>-<stream>`. Nodes of one group share the partitions.
     pub group: String,
-    /// Names this node in status and in checkpoints; without `/`.
+    /// Names this node in status; without `/`.
     pub node: String,
     /// How often changed states are written down.
     pub checkpoint_interval: Duration,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
 };
@@ -52,8 +52,6 @@ pub(crate) enum Slot {
 /// The folds of an open partition.
 pub(crate) struct Held {
     epochs: RwLock<PartitionEpochs>,
-    /// The revision that the newest checkpoint holds.
-    pub saved: AtomicU64,
 }
 
 /// A thread broke an invariant while it changed the partition: nobody may look at it any more.
@@ -75,7 +73,7 @@ pub(crate) struct Progress {
 
 impl Held {
     pub fn new(epochs: PartitionEpochs) -> Arc<Held> {
-        Arc::new(Held { epochs: RwLock::new(epochs), saved: AtomicU64::new(0) })
+        Arc::new(Held { epochs: RwLock::new(epochs) })
     }
 
     pub fn read(&self) -> Result<RwLockReadGuard<'_, PartitionEpochs>, Broken> {

@@ -5,6 +5,7 @@
 //! what Watershed answered is checked before a figure counts.
 
 mod batch;
+mod checkpoint;
 mod latency;
 mod query;
 mod speed;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 
 use table::Table;
 
-const NAMES: [&str; 4] = ["speed", "batch", "query", "latency"];
+const NAMES: [&str; 5] = ["speed", "batch", "query", "latency", "checkpoint"];
 const ROUNDS: usize = 7;
 
 fn main() -> ExitCode {
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
                 "speed" => speed::measure(&mut table, wishes.rounds).await,
                 "batch" => batch::measure(&mut table, wishes.rounds).await,
                 "query" => query::measure(&mut table, wishes.rounds).await,
+                "checkpoint" => checkpoint::measure(&mut table, wishes.rounds).await,
                 _ => latency::measure(&mut table, wishes.rounds).await,
             }
         }

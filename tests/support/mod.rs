@@ -10,6 +10,7 @@ pub mod kafka;
 pub mod live;
 pub mod log;
 pub mod measures;
+pub mod meters;
 pub mod platform;
 pub mod serving;
 pub mod specimens;

@@ -98,6 +98,14 @@ impl Store {
         }
     }
 
+    pub async fn exists(&self, path: &str) -> Result<bool, StoreError> {
+        match self.objects.head(&parse(path)?).await {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Removes an object; one that is not there is removed already.
     pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
         match self.objects.delete(&parse(path)?).await {
