@@ -1,8 +1,8 @@
 //! Checkpoints from the store.
 //!
-//! The furthest that the log reaches and that is whole is taken. One that is damaged, or that continues
-//! one that is, is reported and passed over: an older one or a replay takes its place, so a checkpoint saves
-//! time and is never needed.
+//! The last one written that is whole and that the log continues is taken. Written, not furthest: of a topic
+//! that was created anew, offsets begin again. One that is damaged, or that continues one that is, is reported
+//! and passed over: an older one or a replay takes its place, so a checkpoint saves time and is never needed.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ struct Candidate {
     modified_ms: i64,
 }
 
-/// The furthest checkpoint of a partition, by whatever node, that is readable and of these views, and that a log which
+/// The last checkpoint of a partition, by whatever node, that is readable and of these views, and that a log which
 /// holds `held` continues.
 pub async fn load(
     store: &Store,
@@ -37,11 +37,13 @@ pub async fn load(
 ) -> Result<Option<Checkpoint>, StoreError> {
     let candidates = candidates(store, stream, partition).await?;
     let mut read = Read { store, links: BTreeMap::new() };
-    for Candidate { path, offset, base, .. } in &candidates {
-        if !opening::reaches(held, *offset) {
-            tracing::warn!(stream, path, %held, "a checkpoint is passed over: the log does not continue it");
-            continue;
-        }
+    let (reached, beyond): (Vec<&Candidate>, Vec<&Candidate>) =
+        candidates.iter().partition(|candidate| opening::reaches(held, candidate.offset));
+    if let Some(Candidate { path, .. }) = beyond.first() {
+        let more = beyond.len() - 1;
+        tracing::warn!(stream, path, more, %held, "checkpoints are passed over: the log does not continue them");
+    }
+    for Candidate { path, base, .. } in reached {
         let Some(chain) = read.chain(path).await? else { continue };
         if !chain.last().is_some_and(|last| last.is_of(views)) {
             tracing::info!(stream, path, "a checkpoint is passed over: it is of other definitions");
@@ -67,7 +69,7 @@ pub async fn load(
     Ok(None)
 }
 
-/// All that there are, the furthest first; of those as far, what was written last.
+/// All that there are, the last written first.
 async fn candidates(store: &Store, stream: &str, partition: Partition) -> Result<Vec<Candidate>, StoreError> {
     let listed = store.list_objects(&layout::checkpoints(stream, partition)).await?;
     let mut candidates: Vec<Candidate> = (listed.into_iter())
@@ -78,7 +80,7 @@ async fn candidates(store: &Store, stream: &str, partition: Partition) -> Result
             _ => None,
         })
         .collect();
-    candidates.sort_by_key(|candidate| Reverse((candidate.offset, candidate.modified_ms)));
+    candidates.sort_by_key(|candidate| Reverse((candidate.modified_ms, candidate.offset)));
     Ok(candidates)
 }
 
