@@ -1,6 +1,7 @@
 //! What a speed node writes down, and what it makes of it after a restart.
 
 mod chains;
+mod takeover;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

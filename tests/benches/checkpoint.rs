@@ -2,16 +2,14 @@
 //! node that begins with them answers again.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
 use support::log::MemoryLog;
-use support::meters::{self, STREAM, TOPIC, VIEW};
+use support::meters::{self, STREAM, TOPIC};
 use tempfile::TempDir;
-use watershed_schemas::live::{LiveSource, PartialsRequest};
+use watershed_schemas::layout;
 use watershed_schemas::log::Log;
-use watershed_schemas::offsets::{Offsets, Partition};
+use watershed_schemas::offsets::Partition;
 use watershed_schemas::project::Project;
 use watershed_speed::checkpoint::Snapshot;
 use watershed_speed::partition::PartitionEpochs;
@@ -109,7 +107,7 @@ async fn restart(table: &mut Table, project: &Project, what: &str, folder: &Temp
     let store = Store::open("store", folder.path()).expect("a store");
     let log = MemoryLog::with_topic(TOPIC, PARTITIONS);
     for meter in 0..GROUPS {
-        log.append(TOPIC, meter as i32 % PARTITIONS, 0, Some(meters::reading(meter).as_bytes()));
+        meters::produce(&log, meter);
     }
     let log: Arc<dyn Log> = Arc::new(log);
     let start = || {
@@ -118,19 +116,19 @@ async fn restart(table: &mut Table, project: &Project, what: &str, folder: &Temp
         SpeedNode::start(&settings, project, &store, &log, runtime).expect("threads can be had")
     };
     let node = start();
-    until_all(&node, project).await;
+    meters::until(&node, project, GROUPS as i64).await;
     node.shutdown().await;
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let begun = Instant::now();
         let node = start();
-        until_all(&node, project).await;
+        meters::until(&node, project, GROUPS as i64).await;
         ours.push(begun.elapsed().as_secs_f64());
         node.shutdown().await;
         let begun = Instant::now();
         let mut bytes = 0;
         for partition in 0..PARTITIONS {
-            let folder = watershed_schemas::layout::checkpoints(STREAM, Partition(partition));
+            let folder = layout::checkpoints(STREAM, Partition(partition));
             for path in store.list(&folder).await.expect("the store lists") {
                 bytes += store.get(&path).await.expect("the store answers").map_or(0, |bytes| bytes.len());
             }
@@ -146,26 +144,4 @@ async fn restart(table: &mut Table, project: &Project, what: &str, folder: &Temp
         shown(&bare),
         ratios,
     );
-}
-
-/// Asks until the reply has every record.
-async fn until_all(node: &SpeedNode, project: &Project) {
-    let request = PartialsRequest {
-        stream: STREAM.to_string(),
-        view: VIEW.to_string(),
-        view_hash: project.views[0].hash.clone(),
-        watershed: Offsets::new(),
-    };
-    loop {
-        let replies = node.partials(&request).await.unwrap_or_default();
-        let states = replies.iter().flat_map(|reply| &reply.states);
-        let readings = states.map(|states| {
-            let counts = states.column_by_name("readings__count").expect("the count is a state");
-            counts.as_primitive::<Int64Type>().values().iter().sum::<i64>()
-        });
-        if readings.sum::<i64>() == GROUPS as i64 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }

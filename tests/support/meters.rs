@@ -1,14 +1,21 @@
 //! A stream with as many groups as one likes: meters, each of which is a group.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use watershed_schemas::decode::Decoder;
+use watershed_schemas::live::{LiveSource, PartialsRequest};
 use watershed_schemas::log::Records;
-use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
+use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 use watershed_schemas::project::{Project, SourceFile};
+use watershed_speed::SpeedNode;
 use watershed_speed::epoch::Epoch;
 use watershed_speed::partition::PartitionEpochs;
 use watershed_speed::stretch::Stretch;
+
+use crate::log::MemoryLog;
 
 pub const STREAM: &str = "meters";
 pub const TOPIC: &str = "meter-events";
@@ -42,6 +49,37 @@ pub fn reading(meter: usize) -> String {
         meter % 1_009,
         meter % 97
     )
+}
+
+/// Produces a reading of a meter; its partition follows from the meter.
+pub fn produce(log: &MemoryLog, meter: usize) {
+    let partition = meter as i32 % log.partitions(TOPIC);
+    log.append(TOPIC, partition, RECORDED_AT, Some(reading(meter).as_bytes()));
+}
+
+/// Asks a node until its states have so many readings.
+pub async fn until(node: &SpeedNode, project: &Project, readings: i64) {
+    let request = PartialsRequest {
+        stream: STREAM.to_string(),
+        view: VIEW.to_string(),
+        view_hash: project.views[0].hash.clone(),
+        watershed: Offsets::new(),
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let replies = node.partials(&request).await.unwrap_or_default();
+        let states = replies.iter().flat_map(|reply| &reply.states);
+        let counted = states.map(|states| {
+            let counts = states.column_by_name("readings__count").expect("the count is a state");
+            counts.as_primitive::<Int64Type>().values().iter().sum::<i64>()
+        });
+        let counted: i64 = counted.sum();
+        if counted == readings {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{counted} of {readings} readings");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// A partition with the view's origin epoch and nothing in it.
