@@ -220,7 +220,8 @@ impl World {
             Step::Remove { which } => {
                 let paths = self.listed();
                 if !paths.is_empty() {
-                    self.runtime.block_on(self.store.delete(which.get(&paths))).expect("the store deletes");
+                    let path: &String = which.get(&paths);
+                    self.runtime.block_on(self.store.delete(path)).expect("the store deletes");
                 }
             }
         }

@@ -93,7 +93,7 @@ pub fn partition(project: &Project) -> PartitionEpochs {
 pub fn fold(epochs: &mut PartitionEpochs, project: &Project, meters: impl IntoIterator<Item = usize>) {
     let view = &project.views[0];
     let fields: BTreeSet<&str> = view.fields_read().into_iter().collect();
-    let decoder = Decoder::new(&view.stream, &fields.into_iter().collect::<Vec<_>>());
+    let mut decoder = Decoder::new(&view.stream, &fields.into_iter().collect::<Vec<_>>());
     let mut meters = meters.into_iter().peekable();
     while meters.peek().is_some() {
         let from = epochs.live();
