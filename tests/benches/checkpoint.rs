@@ -105,24 +105,29 @@ async fn save(table: &mut Table, project: &Project, what: &str, folder: &TempDir
 /// From finding its partitions to a first reply with every record, over reading the bytes of the checkpoints.
 async fn restart(table: &mut Table, project: &Project, what: &str, folder: &TempDir, rounds: usize) {
     let store = Store::open("store", folder.path()).expect("a store");
-    let log = MemoryLog::with_topic(TOPIC, PARTITIONS);
-    for meter in 0..GROUPS {
-        meters::produce(&log, meter);
-    }
-    let log: Arc<dyn Log> = Arc::new(log);
+    let memory = MemoryLog::with_topic(TOPIC, PARTITIONS);
+    let log: Arc<dyn Log> = Arc::new(memory.clone());
     let start = || {
         let settings = SpeedSettings::new("bench", "bench");
         let runtime = tokio::runtime::Handle::current();
         SpeedNode::start(&settings, project, &store, &log, runtime).expect("threads can be had")
     };
-    let node = start();
-    meters::until(&node, project, GROUPS as i64).await;
-    node.shutdown().await;
+    // All groups, and then fewer and fewer again: a chain of as many objects.
+    let mut readings = 0;
+    for step in [1, 3, 10, 100, 1_000] {
+        for meter in (0..GROUPS / step).map(|nth| nth * step) {
+            meters::produce(&memory, meter);
+            readings += 1;
+        }
+        let node = start();
+        meters::until(&node, project, readings).await;
+        node.shutdown().await;
+    }
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let begun = Instant::now();
         let node = start();
-        meters::until(&node, project, GROUPS as i64).await;
+        meters::until(&node, project, readings).await;
         ours.push(begun.elapsed().as_secs_f64());
         node.shutdown().await;
         let begun = Instant::now();
