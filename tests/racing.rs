@@ -63,6 +63,8 @@ async fn publish_until(store: Store, publisher: Partition, versions: u64) -> Tol
             return told;
         }
         let manifest = next(newest.as_ref(), publisher);
+        // A run takes its time between the two.
+        tokio::task::yield_now().await;
         match store.publish(&manifest).await {
             Ok(Publication::Published) => told.published.push(manifest.version),
             Ok(Publication::Lost { winner }) => told.lost.push((manifest.version, winner)),

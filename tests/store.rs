@@ -176,8 +176,8 @@ async fn a_damaged_version_is_passed_over_where_a_later_one_is_sound_and_named_w
 async fn what_writers_left_half_written_goes_with_age_and_nothing_else_does() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = Store::open("data", folder.path()).expect("a folder is made");
-    let file = store.write("dead_letters/readings/p0-1-2-run.parquet", Bytes::from_static(b"1"), 1).await;
-    let file = file.expect("write");
+    let letters = format!("dead_letters/readings/p0-{:020}-{:020}-run.parquet", 1, 2);
+    let file = store.write(&letters, Bytes::from_static(b"1"), 1).await.expect("write");
     let hour = std::time::Duration::from_secs(3600);
     let now = std::time::SystemTime::now();
     let manifest = format!("versions/readings/{:020}.json", 1);
