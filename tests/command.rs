@@ -2,6 +2,7 @@
 
 mod batches;
 mod definitions;
+mod disk;
 mod loading;
 mod services;
 mod settings;

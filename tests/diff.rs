@@ -224,3 +224,27 @@ async fn files_with_other_columns_have_no_cell_in_common() {
     assert_eq!(windows.iter().map(|window| window.change).collect::<Vec<_>>(), [Change::Changed]);
     assert_eq!(diff::windows(Some(&rows), None).expect("it is sorted")[0].change, Change::Removed);
 }
+
+#[tokio::test]
+async fn a_damaged_file_is_named_and_no_window_is_told() {
+    let compared = Compared::new().await;
+    compared.produce(0, "a");
+    compared.world.publish().await;
+    compared.produce(0, "a");
+    let second = compared.world.publish().await.manifest;
+    let manifest = Object::Manifest { stream: "readings".to_string(), version: Version(2) }.path();
+    let store = &compared.world.store;
+    for path in [&second.views["hourly"].files[0].file.path, &manifest] {
+        let whole = store.get(path).await.expect("memory reads").expect("it is there");
+        let mut flipped = whole.to_vec();
+        flipped[whole.len() / 2] ^= 1;
+        for damaged in [flipped.into(), whole.slice(..whole.len() - 1), whole.slice(..0)] {
+            store.put(path, damaged).await.expect("memory takes it");
+            let (status, body) = compared.get("readings/versions/1/diff/2").await;
+            assert_eq!(status, 500, "{path}: {body}");
+            assert!(body["detail"].as_str().is_some_and(|detail| detail.contains(path)), "{path}: {body}");
+        }
+        store.put(path, whole).await.expect("memory takes it");
+        assert_eq!(compared.diff(1, 2).await["windows_changed"], 1);
+    }
+}

@@ -597,7 +597,8 @@ fn a_view_that_a_version_lacks_is_opened_anew_where_that_version_says_that_the_l
     // The run saw an earlier start of the log than this node, a later one, the same.
     for (origin, missing) in [(0, vec![range(0, 20)]), (7, vec![range(7, 20)]), (3, vec![])] {
         let found = Found { partition: Partition(0), held: range(3, 20), checkpoints: Vec::new() };
-        let mut epochs = opening::open(found, &wanted(&hashes, &Known::default(), 0), &views).expect("it opens");
+        let mut epochs =
+            opening::open(found, &wanted(&hashes, &Known::default(), 0), &views).expect("it opens");
         give(&mut epochs, view, &[3, 8, 19], range(3, 20)).expect("it is folded");
         let mut newest = Published::from(&live::manifest(1, &at(10), &views));
         (newest.origin, newest.views) = (at(origin), BTreeMap::new());

@@ -1,13 +1,13 @@
 //! The HTTP API through a real server: what it answers, in which shape, and how it refuses.
 
 mod coverage;
+mod damage;
 mod pages;
 mod refusals;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use object_store::memory::InMemory;
 use reqwest::{Client, Response};
 use serde_json::{Value as Json, json};
@@ -278,38 +278,6 @@ async fn a_newer_version_takes_over_only_when_its_epoch_is_ready() {
     world.until_version(2).await;
     let answer = world.ask(question).await;
     assert_eq!((&answer["answer"]["version"], &answer["data"]), (&json!(2), &json!([{ "trips": 7 }])));
-}
-
-#[tokio::test]
-async fn a_damaged_file_is_named_and_the_version_before_it_stays_in_service() {
-    let world = World::with_both_sides().await;
-    world.live.open(&offsets(&[(0, 4), (1, 2)]), &[]);
-    // The second version's file is damaged before the server comes to read it.
-    let aside = Store::new(Arc::new(InMemory::new()));
-    let manifest =
-        publish(&aside, &world.project, 2, offsets(&[(0, 4), (1, 2)]), &[below(), above()].concat()).await;
-    for path in aside.list("views/").await.expect("memory lists") {
-        let bytes = aside.get(&path).await.expect("memory reads").expect("it was listed");
-        world.store.put(&path, bytes).await.expect("memory takes it");
-    }
-    let damaged = manifest.views["trips_hourly"].files[0].file.path.clone();
-    world.store.put(&damaged, Bytes::from_static(b"not what it was")).await.expect("memory takes it");
-    let _ = world.store.publish(&manifest).await.expect("memory takes it");
-    world.server.refresh();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let trouble = loop {
-        let status = world.status().await;
-        if status["trouble"].as_array().is_some_and(|trouble| !trouble.is_empty()) {
-            break status["trouble"].to_string();
-        }
-        assert!(Instant::now() < deadline, "the damage was never noticed");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
-    assert!(trouble.contains(&damaged) && trouble.contains("damaged"), "{trouble}");
-    let answer = world
-        .ask(json!({ "view": "trips_hourly", "measures": ["trips"], "group_by": [], "grain": "all" }))
-        .await;
-    assert_eq!((&answer["answer"]["version"], &answer["data"]), (&json!(1), &json!([{ "trips": 6 }])));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use ::support;
 
 mod batch;
+mod bit_rot;
 mod broker;
 mod checkpoints;
 mod command;
@@ -21,6 +22,7 @@ mod layout;
 mod merge;
 mod publish;
 mod query;
+mod racing;
 mod schedule;
 mod simulation;
 mod sketches;

@@ -231,6 +231,123 @@ async fn leavings_of_views_that_no_version_names_go_and_what_a_live_run_or_someb
     assert_eq!(stored(&world.store).await, expected);
 }
 
+/// What all retained versions name.
+async fn named_by_any(store: &Store) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for version in store.versions(TOPIC).await.expect("versions") {
+        all.extend(named(&store.manifest(TOPIC, version).await.expect("get").expect("it is there")));
+    }
+    all
+}
+
+#[tokio::test]
+async fn what_a_run_that_died_anywhere_left_goes_with_age_and_never_sooner() {
+    let faults = Faults::default();
+    let mut left_behind = 0;
+    for attempt in 2_u64.. {
+        let (call, fault) = (attempt / 2, [Fault::Lost, Fault::Unheard][attempt as usize % 2]);
+        let store = Store::new(Arc::new(InMemory::new()));
+        let mut world = World::with(&VIEWS[..1], store.clone());
+        produce_some(&world, 0..6);
+        world.publish().await;
+        produce_some(&world, 3..9);
+        world.store = store.clone().wrapped(|inner| FaultyStore::over(inner, &faults));
+        faults.crash_at(call, fault);
+        let died = world.run().await;
+        let calls = faults.heal();
+        world.store = store;
+        let left = &stored(&world.store).await - &named_by_any(&world.store).await;
+        assert!(died.is_err() || left.is_empty(), "call {call}: {left:?}");
+        left_behind += left.len();
+
+        // Its lease is over, yet it may be alive and slow.
+        world.pass(world.options.lease + Duration::from_secs(1));
+        produce_some(&world, 9..12);
+        world.publish().await;
+        assert!(left.is_subset(&stored(&world.store).await), "call {call}: {left:?}");
+        world.pass(world.options.retention.orphans);
+        produce_some(&world, 12..15);
+        let newest = world.publish().await.manifest;
+        assert_eq!(stored(&world.store).await, named_by_any(&world.store).await, "call {call}");
+        all_readable(&world, &newest).await;
+        if calls < call {
+            break;
+        }
+    }
+    assert!(left_behind > 20, "runs that die leave more than {left_behind} files");
+}
+
+#[tokio::test]
+async fn a_damaged_version_goes_past_retention_and_until_then_no_file_goes() {
+    let mut world = World::with(&VIEWS[..1], Store::new(Arc::new(InMemory::new())));
+    world.retain(2);
+    let publish = async |world: &World, hour: i64| {
+        // Late events, so that every version has files of its own.
+        produce_some(world, hour..hour + 1);
+        world.produce(0, &reading(60, "late", "d", 1.0, 1));
+        world.pass(Duration::from_secs(1));
+        world.publish().await
+    };
+    publish(&world, 0).await;
+    let second = publish(&world, 1).await.manifest;
+    let path = Object::Manifest { stream: TOPIC.to_string(), version: Version(2) }.path();
+    let whole = world.store.get(&path).await.expect("get").expect("it is there");
+    world.store.put(&path, whole.slice(1..)).await.expect("put");
+
+    // The run goes on from the newest version, so the damaged one has to be that no more.
+    let error = world.run().await.expect_err("the newest version cannot be read").to_string();
+    assert!(error.contains(&path) && error.contains("restore the file from a copy, or remove it"), "{error}");
+    world.store.put(&path, whole.clone()).await.expect("put");
+    publish(&world, 2).await;
+    world.store.put(&path, whole.slice(1..)).await.expect("put");
+    assert_eq!(world.store.versions(TOPIC).await.expect("versions"), [2, 3].map(Version));
+    world.options.retention.versions = 3;
+    let report = publish(&world, 3).await;
+    assert!(report.warnings.iter().any(|warning| warning.contains(&path)), "{:?}", report.warnings);
+    assert!(named(&second).is_subset(&stored(&world.store).await));
+
+    world.options.retention.versions = 2;
+    let report = publish(&world, 4).await;
+    assert!(report.warnings.is_empty(), "{:?}", report.warnings);
+    assert_eq!(world.store.versions(TOPIC).await.expect("versions"), [4, 5].map(Version));
+    assert_eq!(stored(&world.store).await, named_by_any(&world.store).await);
+}
+
+#[tokio::test]
+async fn a_view_that_is_gone_takes_its_files_with_it_and_a_stream_that_is_gone_keeps_all() {
+    let mut world = World::with(&VIEWS[..2], Store::new(Arc::new(InMemory::new())));
+    world.retain(1);
+    produce_some(&world, 0..3);
+    world.publish().await;
+    let other = Object::Manifest { stream: "gone".to_string(), version: Version(1) }.path();
+    let events = Object::Events {
+        stream: "gone".to_string(),
+        date: 3,
+        partition: Partition(0),
+        range: OffsetRange::new(Offset(0), Offset(1)),
+        run: "dead".to_string(),
+    };
+    let manifest = Manifest { stream: "gone".to_string(), ..world.newest().await.expect("a version") };
+    let published = world.store.publish(&manifest).await.expect("memory takes it");
+    assert_eq!(published, watershed_store::Publication::Published);
+    world.store.put(&events.path(), "of a stream that nobody runs".into()).await.expect("put");
+    world.project = support::batch_world::project(support::batch_world::STREAM, &VIEWS[..1]);
+    world.pass(Duration::from_secs(3600));
+    produce_some(&world, 3..6);
+    world.publish().await;
+    let stored = stored(&world.store).await;
+    assert!(stored.iter().any(|path| path.starts_with("views/weekly/")), "another stream's version names it");
+    assert!(stored.contains(&events.path()));
+
+    world.store.delete(&other).await.expect("delete");
+    world.pass(Duration::from_secs(3600));
+    produce_some(&world, 6..9);
+    world.publish().await;
+    let stored = self::stored(&world.store).await;
+    assert!(!stored.iter().any(|path| path.starts_with("views/weekly/")), "{stored:?}");
+    assert!(stored.contains(&events.path()));
+}
+
 #[tokio::test]
 async fn no_version_goes_while_the_catalogue_may_still_name_its_files() {
     let mut world = World::with(&VIEWS[..1], Store::new(Arc::new(InMemory::new())));

@@ -148,6 +148,96 @@ async fn the_newest_version_is_found_by_listing_by_probing_and_after_retention_o
 }
 
 #[tokio::test]
+async fn a_damaged_version_is_passed_over_where_a_later_one_is_sound_and_named_where_none_is() {
+    for (store, _folder) in stores() {
+        for version in 1..=6 {
+            let _ = store.publish(&manifest(version, "run")).await.expect("publish");
+        }
+        let path = |version: u64| format!("versions/readings/{version:020}.json");
+        store.put(&path(3), Bytes::from_static(b"{")).await.expect("put");
+        store.delete(&path(5)).await.expect("delete");
+        for known in [None, Some(2), Some(4), Some(6)] {
+            let newest = store.newest_sound("readings", known.map(Version)).await.expect("it is found");
+            assert_eq!(newest.sound.map(|newest| newest.version), Some(Version(6)), "{known:?}");
+            assert!(newest.damaged.is_empty(), "{:?}", newest.damaged);
+        }
+        store.put(&path(6), store.get(&path(4)).await.expect("get").expect("there")).await.expect("put");
+        let error = store.newest("readings", None).await.expect_err("the newest is another one").to_string();
+        assert!(error.contains(&path(6)) && error.contains("found version 4 of stream readings"), "{error}");
+        assert!(store.newest("readings", Some(Version(5))).await.is_err());
+        let newest = store.newest_sound("readings", None).await.expect("an older one is sound");
+        assert_eq!(newest.sound.map(|newest| newest.version), Some(Version(4)));
+        let damaged: Vec<Version> = newest.damaged.iter().map(|(version, _)| *version).collect();
+        assert_eq!(damaged, [Version(6)]);
+    }
+}
+
+#[tokio::test]
+async fn what_writers_left_half_written_goes_with_age_and_nothing_else_does() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = Store::open("data", folder.path()).expect("a folder is made");
+    let letters = format!("dead_letters/readings/p0-{:020}-{:020}-run.parquet", 1, 2);
+    let file = store.write(&letters, Bytes::from_static(b"1"), 1).await.expect("write");
+    let hour = std::time::Duration::from_secs(3600);
+    let now = std::time::SystemTime::now();
+    let manifest = format!("versions/readings/{:020}.json", 1);
+    let left = [
+        (format!("{}#1", file.path), true),
+        (format!("{manifest}#12"), true),
+        ("catalog.sql#1".to_string(), true),
+        (format!("{manifest}#"), false),
+        (format!("{manifest}#1x"), false),
+        ("dead_letters/readings/notes.txt#1".to_string(), false),
+        ("broker/orders-0/00000.log#1".to_string(), false),
+        (manifest.clone(), false),
+    ];
+    let root = store.local_path().expect("a local store").to_owned();
+    for (path, _) in &left {
+        std::fs::create_dir_all(root.join(path).parent().expect("a folder")).expect("a folder");
+        let file = std::fs::File::create(root.join(path)).expect("a file");
+        file.set_modified(now - 2 * hour).expect("its time is set");
+    }
+    let young = root.join(format!("{manifest}#2"));
+    std::fs::write(&young, "being written").expect("a file");
+    let until = now - hour;
+    let until_ms = until.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+    let folders = watershed_schemas::layout::folders("readings");
+    assert_eq!(store.sweep_unfinished(&folders, until_ms).await.expect("it sweeps"), 3);
+    for (path, goes) in &left {
+        assert_eq!(root.join(path).exists(), !goes, "{path}");
+    }
+    assert!(young.exists());
+    assert!(store.read(&file).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_damaged_intent_is_passed_over_whatever_it_says() {
+    let store = Store::new(Arc::new(InMemory::new()));
+    let intent = Intent {
+        stream: "readings".to_string(),
+        version: Version(2),
+        target: [(Partition(0), Offset(1200))].into_iter().collect(),
+        run_id: "a".to_string(),
+        holder: "host 1".to_string(),
+        lease_until_ms: 5,
+    };
+    store.put_intent(&intent).await.expect("put");
+    let path = store.list("intents/").await.expect("list").remove(0);
+    let whole = store.get(&path).await.expect("get").expect("there");
+    for bit in 0..whole.len() * 8 {
+        let mut bytes = whole.to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        store.put(&path, bytes.into()).await.expect("put");
+        assert!(store.intents("readings").await.expect("list").is_empty(), "bit {bit}");
+        assert_eq!(store.damaged_intents("readings").await.expect("list")[0].path, path);
+    }
+    let elsewhere = path.replace("-a.json", "-b.json");
+    store.put(&elsewhere, whole.clone()).await.expect("put");
+    store.put(&path, whole).await.expect("put");
+    assert_eq!(store.intents("readings").await.expect("list"), [intent], "one lies where it was written");
+}
+
+#[tokio::test]
 async fn a_publication_whose_answer_never_came_is_settled_by_reading_it_back() {
     for fault in [Fault::Lost, Fault::Unheard, Fault::Conflict] {
         let faults = Faults::default();

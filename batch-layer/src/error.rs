@@ -74,6 +74,6 @@ pub enum BatchError {
 impl BatchError {
     /// True when the version may yet appear, so that its files must be left alone.
     pub(crate) fn may_have_published(&self) -> bool {
-        matches!(self, BatchError::Store(StoreError::Undecided { .. }))
+        matches!(self, BatchError::Store(error) if error.may_have_landed())
     }
 }

@@ -20,11 +20,23 @@ pub(crate) enum Lease {
     Busy(Intent),
 }
 
-/// Removes the leases of a stream that ran out: their runs died.
-pub(crate) async fn sweep(store: &Store, stream: &str, now_ms: i64) -> Result<(), StoreError> {
+/// Removes the leases of a stream that ran out: their runs died. One that cannot be read has run out when it was not
+/// renewed for as long as a `lease` lasts.
+pub(crate) async fn sweep(
+    store: &Store,
+    stream: &str,
+    lease: Duration,
+    now_ms: i64,
+) -> Result<(), StoreError> {
     for stale in store.intents(stream).await?.iter().filter(|intent| intent.lease_until_ms <= now_ms) {
         tracing::info!(run = stale.run_id, holder = stale.holder, "removing the intent of a run that died");
         store.remove_intent(stale).await?;
+    }
+    for damaged in store.damaged_intents(stream).await? {
+        if damaged.modified_ms.saturating_add(lease.as_millis() as i64) <= now_ms {
+            tracing::info!(path = damaged.path, "removing an intent that cannot be read");
+            store.delete(&damaged.path).await?;
+        }
     }
     Ok(())
 }

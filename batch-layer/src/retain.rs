@@ -2,7 +2,8 @@
 //!
 //! A manifest goes before its files, the oldest first, so a crash leaves orphans and never a version
 //! with missing files. Nothing goes that somebody may still be reading or about to publish, nor any
-//! file that the store's layout does not know.
+//! file that the store's layout does not know. While the manifest of a version that stays cannot be read, what
+//! it names is not known, and no file goes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -66,10 +67,16 @@ pub(crate) async fn retain(
     let dropped = dropped(&published, retention, now_ms);
     let mut unnamed = BTreeSet::new();
     for version in &dropped {
-        if let Some(manifest) = store.manifest(stream, *version).await? {
-            unnamed.extend(named(&manifest));
-            store.delete(&Object::Manifest { stream: stream.clone(), version: *version }.path()).await?;
+        match store.manifest(stream, *version).await {
+            Ok(Some(manifest)) => unnamed.extend(named(&manifest)),
+            Ok(None) => continue,
+            // What it named goes with age, as what dead runs leave.
+            Err(error) if error.is_damage() => {
+                tracing::warn!(stream, %version, %error, "a damaged version is past retention");
+            }
+            Err(error) => return Err(error),
         }
+        store.delete(&Object::Manifest { stream: stream.clone(), version: *version }.path()).await?;
     }
     let running = running(store).await?;
     let orphaned = |object: &StoredObject| {
@@ -98,7 +105,9 @@ pub(crate) async fn retain(
     for path in &unnamed {
         store.delete(path).await?;
     }
-    Ok(dropped.len() + unnamed.len())
+    let unfinished = now_ms.saturating_sub(millis(retention.orphans));
+    let swept = store.sweep_unfinished(&layout::folders(stream), unfinished).await?;
+    Ok(dropped.len() + unnamed.len() + swept)
 }
 
 /// A view that moved to another stream keeps its folder.

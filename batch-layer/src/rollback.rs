@@ -17,7 +17,7 @@ use crate::{BatchError, Job, Outcome, Report, catalog, plan};
 /// a run's, so the log must still hold everything from there on.
 pub async fn rollback(job: &Job, to: Version) -> Result<Outcome, BatchError> {
     let started_ms = (job.now)();
-    lease::sweep(&job.store, &job.stream.name, started_ms).await?;
+    lease::sweep(&job.store, &job.stream.name, job.options.lease, started_ms).await?;
     let Chosen { old, newest } = choose(job, to).await?;
     if newest.version == to {
         return Ok(Outcome::Unchanged(newest));
@@ -50,7 +50,7 @@ async fn choose(job: &Job, to: Version) -> Result<Chosen, BatchError> {
         retained: retained.iter().map(Version::to_string).collect::<Vec<_>>().join(", "),
     };
     let old = store.manifest(stream, to).await?.ok_or_else(unknown)?;
-    let newest = store.newest(stream, Some(to)).await?.ok_or_else(unknown)?;
+    let newest = store.newest(stream, None).await?.ok_or_else(unknown)?;
     let oldest = job.options.retention.oldest_kept(newest.version);
     if to < oldest {
         let (stream, newest) = (stream.clone(), newest.version);

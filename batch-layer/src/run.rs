@@ -107,7 +107,7 @@ pub struct Report {
 pub async fn run(job: &Job) -> Result<Outcome, BatchError> {
     let started_ms = (job.now)();
     job.progress.report(Stage::Bounds, 0, 1);
-    lease::sweep(&job.store, &job.stream.name, started_ms).await?;
+    lease::sweep(&job.store, &job.stream.name, job.options.lease, started_ms).await?;
     let base = job.store.newest(&job.stream.name, None).await?;
     let bounds = job.bounds().await?;
     let wishes = Wishes { full: job.options.full, accept_gap: job.options.accept_gap };

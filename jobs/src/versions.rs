@@ -36,9 +36,18 @@ pub async fn versions(place: &Place, arguments: Arguments) -> anyhow::Result<Exi
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
+    let mut damaged = None;
     for version in store.versions(&stream).await? {
-        // One that retention has just removed is no longer a version.
-        let Some(manifest) = store.manifest(&stream, version).await? else { continue };
+        let manifest = match store.manifest(&stream, version).await {
+            Ok(Some(manifest)) => manifest,
+            // One that retention has just removed is no longer a version.
+            Ok(None) => continue,
+            Err(error) if error.is_damage() => {
+                damaged = Some(error);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         let events: u64 = manifest.events.iter().map(|file| file.file.rows).sum();
         let dead_letters: u64 = manifest.dead_letters.iter().map(|file| file.file.rows).sum();
         table.add_row([
@@ -52,10 +61,10 @@ pub async fn versions(place: &Place, arguments: Arguments) -> anyhow::Result<Exi
             format!("{:.2}", manifest.seconds),
         ]);
     }
-    if table.is_empty() {
+    if table.is_empty() && damaged.is_none() {
         say::line(format!("stream {stream} has no version yet: `watershed batch run` makes the first"));
     } else {
         say::line(table.trim_fmt());
     }
-    Ok(ExitCode::SUCCESS)
+    damaged.map_or(Ok(ExitCode::SUCCESS), |error| Err(error.into()))
 }

@@ -134,6 +134,13 @@ pub fn checkpoints(stream: &str, partition: Partition) -> String {
     format!("checkpoints/{stream}/p{partition}/")
 }
 
+/// Every folder that runs and nodes of a stream write in; those of views are everybody's.
+pub fn folders(stream: &str) -> Vec<String> {
+    let checkpoints = format!("checkpoints/{stream}/");
+    [events(stream), dead_letters(stream), versions(stream), intents(stream), checkpoints, VIEWS.to_string()]
+        .to_vec()
+}
+
 /// `YYYY-MM-DD` of a day counted from 1970-01-01.
 pub fn date_text(date: i32) -> String {
     let epoch = NaiveDate::default();

@@ -1,8 +1,8 @@
 //! Published versions, held ready for reading and swapped whole.
 //!
 //! A question sees one version from beginning to end. A newer one takes its place when all its files
-//! are loaded and verified and the speed layer's epoch of its watershed is ready; a damaged file
-//! keeps the older version in service.
+//! are loaded and verified and the speed layer's epoch of its watershed is ready. Of versions with a
+//! damaged file none is served: the older one stays in service, or is looked for after a restart.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -49,6 +49,17 @@ pub enum LoadError {
     Interrupted { reason: String },
 }
 
+impl LoadError {
+    /// True when the version itself is at fault, so that another one may do.
+    fn is_damage(&self) -> bool {
+        match self {
+            LoadError::Store(error) => error.is_damage(),
+            LoadError::Cells { .. } => true,
+            LoadError::Interrupted { .. } => false,
+        }
+    }
+}
+
 impl Loaded {
     /// Reads what `before` does not hold already; files are compared by path and hash.
     pub async fn read(
@@ -84,6 +95,13 @@ impl Loaded {
 
     pub fn version(&self) -> Version {
         self.manifest.version
+    }
+
+    /// True when a manifest says something newer: a later version, or this one published again, which comes of
+    /// removing its manifest by hand.
+    fn is_older_than(&self, manifest: &Manifest) -> bool {
+        let Manifest { version, run_id, .. } = manifest;
+        self.version() < *version || self.version() == *version && self.manifest.run_id != *run_id
     }
 }
 

@@ -1,6 +1,7 @@
 //! What tests and benchmarks share: worlds in memory, the whole platform in one process, wrappers that
 //! fail at a named call.
 
+pub mod ambiguous_store;
 pub mod batch_world;
 pub mod batches;
 pub mod binary;

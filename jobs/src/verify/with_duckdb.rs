@@ -75,14 +75,19 @@ async fn one(store: &Store, view: &Arc<View>, manifest: &Manifest) -> anyhow::Re
     else {
         return Ok(None);
     };
-    let files = Files::new(store)?;
+    let mut files = Files::new(store)?;
     let events = files.checked(manifest.events.iter().map(|file| &file.file)).await?;
     let cells = files.checked(published.files.iter().map(|file| &file.file)).await?;
+    // Nobody reads these until somebody needs them: a damaged one is to be known before.
+    for file in &manifest.dead_letters {
+        store.read(&file.file).await?;
+    }
     let view = view.clone();
     let compared = tokio::task::spawn_blocking(move || {
         compare(&Engine::new()?, &view, &Published { events, view: cells })
     });
     let comparison = compared.await??;
+    files.check_again().await?;
     let rows: u64 = manifest.events.iter().map(|file| file.file.rows).sum();
     if i64::try_from(rows) != Ok(comparison.events) {
         bail!("the manifest says {rows} events, the files hold {}", comparison.events);
@@ -114,20 +119,26 @@ fn print(view: &View, manifest: &Manifest, comparison: &Comparison) {
 struct Files<'a> {
     store: &'a Store,
     copies: tempfile::TempDir,
+    /// Those that DuckDB reads where they lie.
+    in_place: Vec<&'a StoredFile>,
 }
 
 impl<'a> Files<'a> {
     fn new(store: &'a Store) -> anyhow::Result<Self> {
-        Ok(Files { store, copies: tempfile::tempdir().context("a temporary folder")? })
+        let copies = tempfile::tempdir().context("a temporary folder")?;
+        Ok(Files { store, copies, in_place: Vec::new() })
     }
 
     /// Checks each file against its manifest before anybody reads it.
-    async fn checked(&self, files: impl Iterator<Item = &StoredFile>) -> anyhow::Result<Vec<PathBuf>> {
+    async fn checked(&mut self, files: impl Iterator<Item = &'a StoredFile>) -> anyhow::Result<Vec<PathBuf>> {
         let mut paths = Vec::new();
         for file in files {
             let bytes = self.store.read(file).await?;
             paths.push(match self.store.local_path() {
-                Some(folder) => folder.join(&file.path),
+                Some(folder) => {
+                    self.in_place.push(file);
+                    folder.join(&file.path)
+                }
                 None => {
                     let copy = self.copies.path().join(file.path.replace('/', "_"));
                     std::fs::write(&copy, &bytes).with_context(|| copy.display().to_string())?;
@@ -136,5 +147,13 @@ impl<'a> Files<'a> {
             });
         }
         Ok(paths)
+    }
+
+    /// DuckDB opens files after they were checked. What it read is what a manifest names if they are that still.
+    async fn check_again(&self) -> anyhow::Result<()> {
+        for file in &self.in_place {
+            self.store.read(file).await?;
+        }
+        Ok(())
     }
 }

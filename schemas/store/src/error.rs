@@ -14,9 +14,29 @@ pub enum StoreError {
     Damaged { path: String, found: String, expected: String },
     #[error("{path} cannot be read: {reason}")]
     Unreadable { path: String, reason: String },
+    #[error("{path} was not written: {source}; check the disk and the room on it, then run again")]
+    Disk { path: String, source: object_store::Error },
+    /// The object is there for all to see. What it names must stay.
+    #[error(
+        "{path} is there, but the disk does not say that it stays: {source}; check the disk: should the file be gone \
+         after a power failure, the next run makes it anew"
+    )]
+    NotDurable { path: String, source: object_store::Error },
     /// The object may appear yet: nothing that it names may be removed.
     #[error("whether {path} was written is not known after {attempts} attempts: {source}; run again")]
     Undecided { path: String, attempts: u32, source: object_store::Error },
     #[error("setting store.url: {reason}")]
     Url { reason: String },
+}
+
+impl StoreError {
+    /// True when a stored file itself is at fault, so that asking again gives the same; otherwise the store is.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, StoreError::Damaged { .. } | StoreError::Unreadable { .. })
+    }
+
+    /// True when the object is there, or may appear yet, though the call failed: nothing that it names may be removed.
+    pub fn may_have_landed(&self) -> bool {
+        matches!(self, StoreError::Undecided { .. } | StoreError::NotDurable { .. })
+    }
 }

@@ -5,6 +5,7 @@
 //! one version, one wins (invariant `ONE_PUBLICATION`); what a call has written is durable when it returns.
 
 mod error;
+mod folder;
 mod intents;
 mod objects;
 mod publish;
@@ -22,6 +23,7 @@ use object_store::ObjectStore;
 pub use crate::error::StoreError;
 pub use crate::objects::{Created, StoredObject};
 pub use crate::publish::Publication;
+pub use crate::versions::Newest;
 
 /// A folder, a bucket or memory.
 #[derive(Clone, Debug)]

@@ -1,7 +1,8 @@
 //! Objects as they are: put, get, delete, list.
 //!
 //! A write that failed in a way that might pass is tried again; a create that is not plainly done
-//! or refused is settled by looking at what lies there.
+//! or refused is settled by looking at what lies there. What a local disk failed to write or to sync is
+//! not tried again: once it has failed, a later success says nothing of what it was given before.
 
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use object_store::{Error, ObjectStoreExt, PutMode};
 
 use crate::{Store, StoreError};
 
+/// The store's name in the errors of a local folder.
+pub(crate) const LOCAL: &str = "LocalFileSystem";
 /// How often a write is tried before its failure is reported.
 const ATTEMPTS: u32 = 4;
 /// The pause before a second attempt; it doubles before each further one.
@@ -41,22 +44,32 @@ impl Store {
     /// An object that is there already with the very same bytes counts as created: after a timeout the
     /// two cannot be told apart. Who competes puts something of his own in the bytes, as a run its id.
     pub async fn create(&self, path: &str, bytes: Bytes) -> Result<Created, StoreError> {
+        let found = self.create_or_find(path, bytes).await?;
+        Ok(if found.is_some() { Created::Exists } else { Created::Yes })
+    }
+
+    /// Creates an object as [`Store::create`] does; gives what was there before, if it has other contents.
+    pub(crate) async fn create_or_find(&self, path: &str, bytes: Bytes) -> Result<Option<Bytes>, StoreError> {
         let at = parse(path)?;
         let mut pause = FIRST_PAUSE;
         let mut attempt = 1;
         loop {
             let put = self.objects.put_opts(&at, bytes.clone().into(), PutMode::Create.into()).await;
             let error = match put {
-                Ok(_) => return Ok(Created::Yes),
+                Ok(_) => return Ok(None),
                 // A refusal says nothing of the attempts before it: one of them may have landed.
                 Err(error) if attempt == 1 && is_final(&error) => return Err(error.into()),
                 Err(error) => error,
             };
             // "Already exists" may be S3's 409, after which nothing landed; anything else may have landed.
+            let disk = is_disk(&error);
             match self.get(path).await {
-                Ok(Some(found)) if found == bytes => return Ok(Created::Yes),
-                Ok(Some(_)) => return Ok(Created::Exists),
-                Ok(None) | Err(_) if attempt < ATTEMPTS => {}
+                Ok(Some(found)) if found == bytes && disk => {
+                    return Err(StoreError::NotDurable { path: self.address(path), source: error });
+                }
+                Ok(Some(found)) => return Ok(Some(found).filter(|found| *found != bytes)),
+                Ok(None) if disk => return Err(StoreError::Disk { path: self.address(path), source: error }),
+                Ok(None) | Err(_) if attempt < ATTEMPTS && !disk => {}
                 Ok(None) | Err(_) => {
                     return Err(StoreError::Undecided {
                         path: path.to_string(),
@@ -80,6 +93,9 @@ impl Store {
             match self.objects.put(&at, bytes.clone().into()).await {
                 Ok(_) => return Ok(()),
                 Err(error) if is_final(&error) => return Err(error.into()),
+                Err(error) if is_disk(&error) => {
+                    return Err(StoreError::Disk { path: self.address(path), source: error });
+                }
                 Err(error) => tracing::debug!(path, %error, "put failed, trying again"),
             }
             tokio::time::sleep(pause).await;
@@ -147,6 +163,12 @@ fn is_final(error: &Error) -> bool {
             | Error::Unauthenticated { .. }
             | Error::UnknownConfigurationKey { .. }
     )
+}
+
+/// True for what a local file system answers, other than that a file is there or is not: it could not write, sync,
+/// link or rename. A call that failed to sync the folder behind it has done its work for all to see.
+fn is_disk(error: &Error) -> bool {
+    matches!(error, Error::Generic { store: LOCAL, .. })
 }
 
 fn parse(path: &str) -> Result<Path, StoreError> {

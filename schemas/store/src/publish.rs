@@ -4,7 +4,7 @@ use watershed_schemas::layout::Object;
 use watershed_schemas::manifest::Manifest;
 
 use crate::sealed::sealed;
-use crate::{Created, Store, StoreError};
+use crate::{Store, StoreError};
 
 /// What became of a publication.
 #[must_use]
@@ -19,8 +19,8 @@ pub enum Publication {
 
 impl Store {
     /// Publishes a manifest with one put-if-absent (invariant `ONE_PUBLICATION`); whose it is after an ambiguous
-    /// outcome is read back. After [`StoreError::Undecided`] the version may still appear, so the files that
-    /// it names must stay.
+    /// outcome is read back. After an error that [may have landed](StoreError::may_have_landed) the version is there or
+    /// may still appear, so the files that it names must stay.
     pub async fn publish(&self, manifest: &Manifest) -> Result<Publication, StoreError> {
         let path = Object::Manifest { stream: manifest.stream.clone(), version: manifest.version }.path();
         let unwritable = |error: serde_json::Error| StoreError::Unreadable {
@@ -28,16 +28,15 @@ impl Store {
             reason: error.to_string(),
         };
         let bytes = sealed(&serde_json::to_vec_pretty(manifest).map_err(unwritable)?);
-        match self.create(&path, bytes.into()).await? {
-            Created::Yes => Ok(Publication::Published),
-            Created::Exists => match self.manifest(&manifest.stream, manifest.version).await? {
-                Some(found) if found.run_id == manifest.run_id => Ok(Publication::Published),
-                Some(found) => Ok(Publication::Lost { winner: found.run_id }),
-                None => Err(StoreError::Unreadable {
-                    path: self.address(&path),
-                    reason: "it was there a moment ago and is gone".to_string(),
-                }),
-            },
-        }
+        // What was found decides: to read it once more could fail, or find it gone.
+        let Some(found) = self.create_or_find(&path, bytes.into()).await? else {
+            return Ok(Publication::Published);
+        };
+        let found = self.opened(&manifest.stream, manifest.version, &found)?;
+        Ok(if found.run_id == manifest.run_id {
+            Publication::Published
+        } else {
+            Publication::Lost { winner: found.run_id }
+        })
     }
 }

@@ -1,7 +1,7 @@
-//! Manifests carry their own hash: what a version names is believed because its manifest is.
+//! Manifests and intents carry their own hash: what a version names is believed because its manifest is.
 //!
 //! The seal is the first member of the JSON object, in a line of its own; it is the SHA-256 of all lines that
-//! follow it. So a manifest stays JSON that any tool reads, and `tail -n +3 | sha256sum` checks it.
+//! follow it. So they stay JSON that any tool reads, and `tail -n +3 | sha256sum` checks it.
 
 use sha2::{Digest, Sha256};
 

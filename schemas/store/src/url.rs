@@ -10,7 +10,7 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::prefix::PrefixStore;
 
-use crate::{Place, Store, StoreError};
+use crate::{Place, Store, StoreError, folder};
 
 /// The stores of `memory://` URLs: layers that run in one process find the same objects by the same name.
 static IN_MEMORY: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
@@ -45,8 +45,7 @@ fn file_path(url: &str) -> Result<PathBuf, StoreError> {
 
 fn open_folder(folder: PathBuf) -> Result<Store, StoreError> {
     let unusable = |error: std::io::Error| refused(format!("folder {}: {error}", folder.display()));
-    std::fs::create_dir_all(&folder).map_err(unusable)?;
-    let folder = folder.canonicalize().map_err(unusable)?;
+    let folder = folder::make(&folder).map_err(unusable)?;
     let files = LocalFileSystem::new_with_prefix(&folder)?.with_fsync(true).with_automatic_cleanup(true);
     Ok(Store { objects: Arc::new(files), place: Place::Folder(folder) })
 }

@@ -78,6 +78,14 @@ struct Counted {
 struct Versions {
     stream: String,
     versions: Vec<VersionInfo>,
+    /// Versions whose manifests cannot be read.
+    damaged: Vec<DamagedVersion>,
+}
+
+#[derive(Serialize)]
+struct DamagedVersion {
+    version: u64,
+    reason: String,
 }
 
 #[derive(Serialize)]
@@ -200,14 +208,19 @@ pub async fn versions(
     let state = serving.stream(&stream)?;
     let store = &serving.streams.store;
     let unread = |error: StoreError| Refusal::not_ready(error.to_string());
-    let mut versions = Vec::new();
+    let (mut versions, mut damaged) = (Vec::new(), Vec::new());
     for version in store.versions(&state.stream.name).await.map_err(unread)?.into_iter().rev() {
-        // Retention may have been faster.
-        if let Some(manifest) = store.manifest(&state.stream.name, version).await.map_err(unread)? {
-            versions.push(version_info(manifest));
+        match store.manifest(&state.stream.name, version).await {
+            Ok(Some(manifest)) => versions.push(version_info(manifest)),
+            // Retention was faster.
+            Ok(None) => {}
+            Err(error) if error.is_damage() => {
+                damaged.push(DamagedVersion { version: version.0, reason: error.to_string() });
+            }
+            Err(error) => return Err(unread(error)),
         }
     }
-    Ok(json(&Versions { stream: state.stream.name.clone(), versions }))
+    Ok(json(&Versions { stream: state.stream.name.clone(), versions, damaged }))
 }
 
 fn version_info(manifest: Manifest) -> VersionInfo {
@@ -233,11 +246,19 @@ pub async fn healthz() -> HttpResponse {
     json(&serde_json::json!({ "status": "alive" }))
 }
 
-/// 200 once every stream's newest version is loaded and its speed layer folds or is known to be away.
+/// 200 once every stream has a version in service, the newest that is sound, and its speed layer folds or is known to be
+/// away. What is wrong all the same is told.
 pub async fn readyz(serving: web::Data<Serving>) -> Result<HttpResponse, Refusal> {
     let waiting = |state: &&StreamState| matches!(state.readiness(), Readiness::Unknown | Readiness::Opening);
     match serving.streams.iter().find(waiting) {
-        None => Ok(json(&serde_json::json!({ "status": "ready" }))),
+        None => {
+            let told = |state: &StreamState| {
+                let stream = &state.stream.name;
+                state.trouble().map(|trouble| format!("stream {stream}: {trouble}"))
+            };
+            let trouble: Vec<String> = serving.streams.iter().filter_map(told).collect();
+            Ok(json(&serde_json::json!({ "status": "ready", "trouble": trouble })))
+        }
         Some(state) => {
             let why = state
                 .trouble()

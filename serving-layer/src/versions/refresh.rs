@@ -1,4 +1,7 @@
 //! The loop that finds, loads and swaps in newer versions.
+//!
+//! What is looked for is the newest version that is sound. One that cannot be read or loaded is passed over, told of,
+//! and tried again at every full look.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
@@ -22,10 +25,9 @@ mod bounds;
 
 /// How often a newer version is looked for.
 const EVERY: Duration = Duration::from_millis(200);
-/// How often the newest version is asked for in full, so that retention cannot outrun the probing.
+/// How often the newest version is asked for in full, so that retention cannot outrun the probing; and how long a
+/// version that could not be loaded is left alone.
 const FULL_EVERY: Duration = Duration::from_secs(5);
-/// How long a version that could not be loaded is left alone.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Every stream's state, kept fresh by [`Streams::run`].
 pub struct Streams {
@@ -57,17 +59,17 @@ struct Seen {
     nodes: Vec<LiveStatus>,
     end: Offsets,
     fully_probed: Option<Instant>,
-    failure: Option<Failure>,
+    /// Versions that could not be read or loaded when they were last tried, and why.
+    failures: BTreeMap<Version, String>,
     trouble: Option<String>,
     live_trouble: Option<String>,
 }
 
-/// A version that could not be loaded.
-#[derive(Clone)]
-struct Failure {
-    version: Version,
-    when: Instant,
-    reason: String,
+/// What came of a search for the newest sound version.
+#[derive(Default)]
+struct Search {
+    loaded: Option<Arc<Loaded>>,
+    failures: BTreeMap<Version, String>,
 }
 
 /// Whether a stream's answers are worth asking for.
@@ -193,52 +195,95 @@ impl Streams {
     /// Loads what is newer than what is held; what keeps it from that is told in a sentence.
     async fn load_newer(&self, state: &StreamState) -> Result<(), String> {
         let seen = state.snapshot();
-        let held = seen.next.as_ref().or(seen.current.as_ref());
-        let known = held.map(|held| held.version());
         let full = seen.fully_probed.is_none_or(|probed| probed.elapsed() >= FULL_EVERY);
-        let newer = self.newer(&state.stream.name, known, full).await.map_err(|error| error.to_string())?;
-        if full {
-            state.write(|seen| seen.fully_probed = Some(Instant::now()));
+        let stream = state.stream.name.as_str();
+        if !full && !self.has_successor(stream, &seen).await.map_err(|error| error.to_string())? {
+            return seen.told();
         }
-        let Some(manifest) = newer else { return Ok(()) };
-        let version = manifest.version;
-        if let Some(failure) = seen.failure.filter(|failure| failure.version == version)
-            && failure.when.elapsed() < RETRY_AFTER
-        {
-            return Err(failure.reason);
-        }
-        match Loaded::read(&self.store, manifest, &state.views, held.map(Arc::as_ref)).await {
-            Ok(loaded) => {
-                state.write(|seen| (seen.next, seen.failure) = (Some(Arc::new(loaded)), None));
-                Ok(())
-            }
-            Err(error) => {
-                let reason = error.to_string();
-                let failure = Failure { version, when: Instant::now(), reason: reason.clone() };
-                state.write(|seen| seen.failure = Some(failure));
-                Err(reason)
-            }
+        let Search { loaded, failures } =
+            self.search(state, seen.held()).await.map_err(|error| error.to_string())?;
+        state.write(|seen| {
+            seen.fully_probed = Some(Instant::now());
+            seen.failures = failures;
+            seen.next = loaded.or(seen.next.take());
+            seen.told()
+        })
+    }
+
+    /// True if there is a version after those that are known, sound or not.
+    async fn has_successor(&self, stream: &str, seen: &Seen) -> Result<bool, StoreError> {
+        let failed = seen.failures.keys().next_back().copied();
+        let known = seen.held().map(|held| held.version()).max(failed);
+        match self.store.manifest(stream, known.unwrap_or_default().next()).await {
+            Ok(manifest) => Ok(manifest.is_some()),
+            Err(error) if error.is_damage() => Ok(true),
+            Err(error) => Err(error),
         }
     }
 
-    /// The newest manifest, if it is newer than what is known.
-    async fn newer(
+    /// Loads the newest version that can be loaded, if it is newer than what is held.
+    async fn search(&self, state: &StreamState, held: Option<&Arc<Loaded>>) -> Result<Search, StoreError> {
+        let stream = state.stream.name.as_str();
+        let known = held.map(|held| held.version());
+        let newest = self.store.newest_sound(stream, known).await?;
+        let damaged = newest.damaged.into_iter().map(|(version, error)| (version, error.to_string()));
+        let mut search = Search { loaded: None, failures: damaged.collect() };
+        let mut candidate = newest.sound;
+        while let Some(manifest) = candidate.take() {
+            if held.is_some_and(|held| !held.is_older_than(&manifest)) {
+                break;
+            }
+            let version = manifest.version;
+            let error = match Loaded::read(&self.store, manifest, &state.views, held.map(Arc::as_ref)).await {
+                Ok(loaded) => {
+                    search.loaded = Some(Arc::new(loaded));
+                    break;
+                }
+                Err(error) => error,
+            };
+            search.failures.insert(version, error.to_string());
+            if error.is_damage() {
+                candidate = self.before(stream, version, &mut search.failures).await?;
+            }
+        }
+        Ok(search)
+    }
+
+    /// The newest version before `version` whose manifest can be read.
+    async fn before(
         &self,
         stream: &str,
-        known: Option<Version>,
-        full: bool,
+        version: Version,
+        failures: &mut BTreeMap<Version, String>,
     ) -> Result<Option<Manifest>, StoreError> {
-        if let (Some(known), false) = (known, full)
-            && self.store.manifest(stream, known.next()).await?.is_none()
-        {
-            return Ok(None);
+        let retained = self.store.versions(stream).await?;
+        for before in retained.into_iter().rev().filter(|before| *before < version) {
+            match self.store.manifest(stream, before).await {
+                Ok(Some(manifest)) => return Ok(Some(manifest)),
+                Ok(None) => {}
+                Err(error) if error.is_damage() => _ = failures.insert(before, error.to_string()),
+                Err(error) => return Err(error),
+            }
         }
-        let newest = self.store.newest(stream, known).await?;
-        Ok(newest.filter(|newest| known.is_none_or(|known| newest.version > known)))
+        Ok(None)
     }
 }
 
 impl Seen {
+    /// The newest version that is loaded.
+    fn held(&self) -> Option<&Arc<Loaded>> {
+        self.next.as_ref().or(self.current.as_ref())
+    }
+
+    /// What keeps a version that is newer than the loaded one from being loaded.
+    fn told(&self) -> Result<(), String> {
+        let held = self.held().map(|held| held.version());
+        match self.failures.iter().next_back().filter(|(version, _)| Some(**version) > held) {
+            Some((version, reason)) => Err(format!("version {version} is not served: {reason}")),
+            None => Ok(()),
+        }
+    }
+
     /// Decides which version is in service, from what the speed layer says.
     fn settle(&mut self, stream: &str, nodes: Result<Vec<LiveStatus>, LiveError>, trouble: Option<String>) {
         if let Some(next) = self.next.take() {
@@ -355,7 +400,7 @@ impl StreamState {
         look(&self.seen.read().expect("no thread panics while it holds this lock"))
     }
 
-    fn write(&self, change: impl FnOnce(&mut Seen)) {
-        change(&mut self.seen.write().expect("no thread panics while it holds this lock"));
+    fn write<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {
+        change(&mut self.seen.write().expect("no thread panics while it holds this lock"))
     }
 }
