@@ -5,9 +5,11 @@
 //! another run, and then the rollback has lost. So an older one is refused, and the choice is made again when the
 //! intent is out.
 
+use watershed_schemas::identity::LogIdentity;
 use watershed_schemas::manifest::{Intent, Manifest, Version};
 use watershed_store::Publication;
 
+use crate::identity;
 use crate::lease::{self, Lease};
 use crate::publish::rfc3339;
 use crate::{BatchError, Job, Outcome, Report, catalog, plan};
@@ -22,7 +24,10 @@ pub async fn rollback(job: &Job, to: Version) -> Result<Outcome, BatchError> {
     if newest.version == to {
         return Ok(Outcome::Unchanged(newest));
     }
-    plan::refuse_forgotten_log(&job.stream, &old, &job.bounds().await?)?;
+    identity::recognise_topic(job, Some(&old)).await?;
+    let bounds = job.bounds().await?;
+    identity::recognise_records(job, Some(&old), &bounds).await?;
+    plan::refuse_forgotten_log(&job.stream, &old, &bounds)?;
     let intent = job.intent(newest.version.next(), old.watershed, started_ms);
     let intent = match lease::announce(&job.store, intent, started_ms).await? {
         Lease::Held(intent) => intent,
@@ -56,7 +61,9 @@ async fn choose(job: &Job, to: Version) -> Result<Chosen, BatchError> {
         let (stream, newest) = (stream.clone(), newest.version);
         return Err(BatchError::PastRetention { stream, version: to, oldest, newest });
     }
-    Ok(Chosen { old, newest })
+    // An operator may have accepted another topic in the old one's place since.
+    let log = LogIdentity { topic_id: newest.log.topic_id.clone(), ..old.log };
+    Ok(Chosen { old: Manifest { log, ..old }, newest })
 }
 
 async fn publish_again(job: &Job, to: Version, newest_seen: Version) -> Result<Outcome, BatchError> {

@@ -18,6 +18,7 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use watershed_schemas::identity::LogIdentity;
 use watershed_schemas::measure::StateError;
 use watershed_schemas::offsets::{Offset, Partition};
 use watershed_schemas::states::StateTable;
@@ -34,6 +35,8 @@ const HASH_BYTES: usize = 32;
 pub struct Checkpoint {
     pub origin: Offset,
     pub live: Offset,
+    /// The log that was folded; checkpoints of before this was remembered know nothing of it.
+    pub log: LogIdentity,
     pub folds: BTreeMap<FoldKey, Fold>,
 }
 
@@ -52,6 +55,8 @@ struct Header {
     partition: Partition,
     origin: Offset,
     live: Offset,
+    #[serde(default)]
+    log: LogIdentity,
     folds: Vec<FoldHeader>,
 }
 
@@ -100,6 +105,7 @@ impl Snapshot {
             partition: epochs.partition(),
             origin: epochs.origin(),
             live: epochs.live(),
+            log: epochs.log().clone(),
             folds,
         };
         Snapshot { revision: epochs.revision(), live: epochs.live(), header, states }
@@ -161,7 +167,7 @@ impl Checkpoint {
             };
             folds.insert(key, Fold::restored(table, span));
         }
-        Ok(Checkpoint { origin: header.origin, live: header.live, folds })
+        Ok(Checkpoint { origin: header.origin, live: header.live, log: header.log, folds })
     }
 }
 

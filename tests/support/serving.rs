@@ -238,6 +238,7 @@ pub async fn publish(
         run_id: run,
         watershed,
         origin: offsets(&[(0, 0), (1, 0)]),
+        log: Default::default(),
         created_at: "2013-01-02T00:00:00Z".to_string(),
         seconds: 0.5,
         rows_landed: trips.len() as u64,

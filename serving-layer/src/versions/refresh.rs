@@ -56,6 +56,8 @@ struct Seen {
     readiness: Readiness,
     nodes: Vec<LiveStatus>,
     end: Offsets,
+    /// When speed nodes last held every partition.
+    covered_at: Option<Instant>,
     fully_probed: Option<Instant>,
     failure: Option<Failure>,
     trouble: Option<String>,
@@ -268,6 +270,10 @@ impl Seen {
                 {
                     self.end.set(partition, end);
                 }
+                let held = nodes.iter().fold(Offsets::new(), |held, node| held.furthest(&node.live));
+                if !held.is_empty() && self.end.partitions().all(|partition| held.names(partition)) {
+                    self.covered_at = Some(Instant::now());
+                }
                 self.live_trouble = nodes.iter().find_map(|node| node.trouble.clone());
                 self.nodes = nodes;
             }
@@ -301,6 +307,11 @@ impl StreamState {
     /// The log's end as last heard.
     pub fn end(&self) -> Offsets {
         self.read(|seen| seen.end.clone())
+    }
+
+    /// When speed nodes were last seen to hold every partition.
+    pub fn covered_at(&self) -> Option<Instant> {
+        self.read(|seen| seen.covered_at)
     }
 
     /// How near the log's retention is to what the next batch run reads.

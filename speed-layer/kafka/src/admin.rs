@@ -1,9 +1,9 @@
-//! Topics: created, counted, deleted.
+//! Topics: created, described, deleted.
 
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::types::RDKafkaErrorCode;
 use watershed_schemas::log::LogError;
 
@@ -49,6 +49,27 @@ impl KafkaLog {
             Ok(()) => Ok(true),
             Err(RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(false),
             Err(code) => Err(self.refused(&format!("delete topic {topic}"), code)),
+        }
+    }
+
+    /// A topic's setting in force; `None` where the brokers do not let this client see it.
+    pub(crate) fn topic_setting(&self, topic: &str, name: &str) -> Result<Option<String>, LogError> {
+        let (admin, options) = self.admin()?;
+        let answer = block_on(admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
+        let found = answer.map_err(|error| crate::fault::fault(&self.settings().brokers, error))?;
+        match found.into_iter().next() {
+            Some(Ok(settings)) => Ok(settings.get(name).and_then(|setting| setting.value.clone())),
+            Some(Err(
+                code @ (RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+                | RDKafkaErrorCode::UnsupportedFeature
+                | RDKafkaErrorCode::UnsupportedVersion),
+            )) => {
+                self.settings_are_hidden(topic, code);
+                Ok(None)
+            }
+            Some(Err(code)) => Err(crate::fault::topic_fault(&self.settings().brokers, topic, code)),
+            None => Ok(None),
         }
     }
 
