@@ -4,7 +4,7 @@
 //! offsets mean other records, so what would be landed from the watershed on is not what follows it
 //! (invariants `COVER`, `NOTHING_VANISHES`).
 
-use watershed_schemas::identity::{LogIdentity, OtherLog, TopicId, compacts, record_at};
+use watershed_schemas::identity::{LogIdentity, OtherLog, TopicId, compacts};
 use watershed_schemas::log::LogError;
 use watershed_schemas::manifest::{Manifest, Version};
 use watershed_schemas::offsets::{OffsetRange, Partition};
@@ -50,7 +50,7 @@ pub(crate) async fn recognise_records(
     for (partition, held) in bounds {
         let Some(offset) = base.log.witness(*partition, *held) else { continue };
         let (log, topic, partition) = (job.log.clone(), job.stream.topic.clone(), *partition);
-        let found = asked(move || record_at(&*log, &topic, partition, offset)).await?;
+        let found = asked(move || log.record_at(&topic, partition, offset)).await?;
         if found.is_none() {
             tracing::debug!(%partition, %offset, "the log no longer holds the record that it is recognised by");
         }

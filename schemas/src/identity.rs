@@ -123,9 +123,9 @@ impl LogIdentity {
     }
 }
 
-/// Reads one record again. `None` if none lies at this offset any more, or the log has begun behind it meanwhile.
-pub fn record_at(
-    log: &dyn Log,
+/// Reads one record again, as [`Log::record_at`] is to.
+pub(crate) fn record_at<L: Log + ?Sized>(
+    log: &L,
     topic: &str,
     partition: Partition,
     offset: Offset,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::identity::TopicId;
+use crate::identity::{self, Fingerprint, TopicId};
 use crate::invariants;
 use crate::offsets::{Offset, OffsetRange, Offsets, Partition};
 
@@ -121,6 +121,17 @@ pub trait Log: Send + Sync {
 
     /// Joins the speed layer's consumer group. `group` names it; members share the partitions.
     fn subscribe(&self, topic: &str, group: &str) -> Result<Box<dyn Subscription>, LogError>;
+
+    /// The record at an offset that the log holds. `None` if none lies there any more: compaction took it, or the log has
+    /// begun behind it meanwhile.
+    fn record_at(
+        &self,
+        topic: &str,
+        partition: Partition,
+        offset: Offset,
+    ) -> Result<Option<Fingerprint>, LogError> {
+        identity::record_at(self, topic, partition, offset)
+    }
 
     /// What tells this topic from another that had its name before; `None` where the log does not say.
     fn topic_id(&self, _topic: &str) -> Result<Option<TopicId>, LogError> {

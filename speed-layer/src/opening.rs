@@ -85,21 +85,31 @@ pub fn complete(epochs: &mut PartitionEpochs, wanted: &Wanted, views: &BTreeMap<
     }
 }
 
-/// A checkpoint that the log continues and that holds something still wanted.
+/// True for a checkpoint that the log continues and that holds something still wanted.
+pub(crate) fn is_useful(
+    checkpoint: &Checkpoint,
+    partition: Partition,
+    held: OffsetRange,
+    wanted: &Wanted,
+) -> bool {
+    let live = checkpoint.live;
+    if !reaches(held, live) {
+        tracing::warn!(%partition, %live, %held, "a checkpoint is not used: the log does not continue it");
+        return false;
+    }
+    checkpoint.folds.keys().any(|key| wanted.keep.contains(key))
+}
+
+/// A useful checkpoint, gone on with.
 fn resumed(
     checkpoint: Checkpoint,
     partition: Partition,
     held: OffsetRange,
     wanted: &Wanted,
 ) -> Option<PartitionEpochs> {
-    let live = checkpoint.live;
-    if !reaches(held, live) {
-        tracing::warn!(%partition, %live, %held, "a checkpoint is not used: the log does not continue it");
-        return None;
-    }
-    let useful = checkpoint.folds.keys().any(|key| wanted.keep.contains(key));
-    useful.then(|| {
-        PartitionEpochs::restored(partition, checkpoint.origin, live, checkpoint.log, checkpoint.folds)
+    is_useful(&checkpoint, partition, held, wanted).then(|| {
+        let Checkpoint { origin, live, log, folds } = checkpoint;
+        PartitionEpochs::restored(partition, origin, live, log, folds)
     })
 }
 

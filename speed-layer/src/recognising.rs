@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use watershed_schemas::identity::{LogIdentity, REPAIR, TopicId, record_at};
+use watershed_schemas::identity::{LogIdentity, REPAIR, TopicId};
 use watershed_schemas::log::{Log, LogError};
 use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
 
@@ -84,33 +84,32 @@ pub fn recognise(
     };
     expected.check_topic(topic_id).map_err(other)?;
     let Some(offset) = expected.witness(partition, held) else { return Ok(()) };
-    let found = record_at(log, topic, partition, offset).map_err(|error| error.to_string())?;
+    let found = log.record_at(topic, partition, offset).map_err(|error| error.to_string())?;
     expected.check_record(partition, found.as_ref()).map_err(other)
 }
 
-/// The checkpoints that were made from this very log.
+/// The first of these checkpoints that was made from this very log.
 pub fn recognised(
     log: &dyn Log,
     topic: &str,
     partition: Partition,
     held: OffsetRange,
     topic_id: Option<&TopicId>,
-    checkpoints: Vec<Checkpoint>,
-) -> Result<Vec<Checkpoint>, LogError> {
-    let mut recognised = Vec::new();
+    checkpoints: impl IntoIterator<Item = Checkpoint>,
+) -> Result<Option<Checkpoint>, LogError> {
     for checkpoint in checkpoints {
         let found = match checkpoint.log.witness(partition, held) {
-            Some(offset) => record_at(log, topic, partition, offset)?,
+            Some(offset) => log.record_at(topic, partition, offset)?,
             None => None,
         };
         let checked = checkpoint.log.check_topic(topic_id);
         match checked.and_then(|()| checkpoint.log.check_record(partition, found.as_ref())) {
-            Ok(()) => recognised.push(checkpoint),
+            Ok(()) => return Ok(Some(checkpoint)),
             Err(other) => {
                 let live = checkpoint.live;
                 tracing::warn!(topic, %partition, %live, %other, "a checkpoint is not used: it is of another log");
             }
         }
     }
-    Ok(recognised)
+    Ok(None)
 }

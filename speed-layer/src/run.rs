@@ -282,9 +282,10 @@ async fn find(shared: &Arc<Shared>, log: Arc<dyn Log>, partition: Partition) -> 
     let topic = shared.stream.topic.clone();
     let recognised = spawn_blocking(move || {
         recognising::recognise(&*log, &topic, partition, held, topic_id.as_ref(), &wanted.log)?;
-        let checkpoints =
-            recognising::recognised(&*log, &topic, partition, held, topic_id.as_ref(), checkpoints);
-        let checkpoints = checkpoints.map_err(|error| error.to_string())?;
+        // One that is of no use need not be recognised.
+        let useful = checkpoints.into_iter().filter(|of| opening::is_useful(of, partition, held, &wanted));
+        let checkpoint = recognising::recognised(&*log, &topic, partition, held, topic_id.as_ref(), useful);
+        let checkpoints = checkpoint.map_err(|error| error.to_string())?.into_iter().collect();
         Ok(Found { partition, held, topic_id, checkpoints })
     });
     recognised.await.map_err(|error| error.to_string())?

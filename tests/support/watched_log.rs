@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use watershed_schemas::identity::TopicId;
+use watershed_schemas::identity::{Fingerprint, TopicId};
 use watershed_schemas::log::{Delivery, Log, LogError, Reader, Records, Subscription};
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 
@@ -126,6 +126,17 @@ impl Log for WatchedLog {
         let hidden = self.watch.hidden.lock().expect("no test panics while it holds the watch").clone();
         let bounds = self.log.bounds(topic)?;
         Ok(bounds.into_iter().filter(|(partition, _)| !hidden.contains(partition)).collect())
+    }
+
+    /// No replay: a record that is looked at again is folded nowhere.
+    fn record_at(
+        &self,
+        topic: &str,
+        partition: Partition,
+        offset: Offset,
+    ) -> Result<Option<Fingerprint>, LogError> {
+        self.check(Call::Reader)?;
+        self.log.record_at(topic, partition, offset)
     }
 
     fn topic_id(&self, topic: &str) -> Result<Option<TopicId>, LogError> {
