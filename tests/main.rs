@@ -14,6 +14,7 @@ mod end_to_end;
 mod epochs;
 mod expressions;
 mod following;
+mod gap;
 mod http;
 mod identity;
 mod kafka_log;

@@ -365,7 +365,8 @@ fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Blo
         freshness_ms: chosen.current_at_ms.and_then(age_ms),
         complete: incomplete_because.is_none(),
         incomplete_because,
-        passing,
+        // What the log has lost does not come back.
+        passing: passing && gaps.is_empty(),
         gaps,
     }
 }
