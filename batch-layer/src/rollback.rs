@@ -5,7 +5,6 @@
 //! another run, and then the rollback has lost. So an older one is refused, and the choice is made again when the
 //! intent is out.
 
-use watershed_schemas::identity::LogIdentity;
 use watershed_schemas::manifest::{Intent, Manifest, Version};
 use watershed_store::Publication;
 
@@ -24,9 +23,9 @@ pub async fn rollback(job: &Job, to: Version) -> Result<Outcome, BatchError> {
     if newest.version == to {
         return Ok(Outcome::Unchanged(newest));
     }
-    identity::recognise_topic(job, Some(&old)).await?;
+    identity::recognise_topic(job, Some(&newest)).await?;
     let bounds = job.bounds().await?;
-    identity::recognise_records(job, Some(&old), &bounds).await?;
+    identity::recognise_records(job, Some(&newest), &bounds).await?;
     plan::refuse_forgotten_log(&job.stream, &old, &bounds)?;
     let intent = job.intent(newest.version.next(), old.watershed, started_ms);
     let intent = match lease::announce(&job.store, intent, started_ms).await? {
@@ -61,9 +60,7 @@ async fn choose(job: &Job, to: Version) -> Result<Chosen, BatchError> {
         let (stream, newest) = (stream.clone(), newest.version);
         return Err(BatchError::PastRetention { stream, version: to, oldest, newest });
     }
-    // An operator may have accepted another topic in the old one's place since.
-    let log = LogIdentity { topic_id: newest.log.topic_id.clone(), ..old.log };
-    Ok(Chosen { old: Manifest { log, ..old }, newest })
+    Ok(Chosen { old, newest })
 }
 
 async fn publish_again(job: &Job, to: Version, newest_seen: Version) -> Result<Outcome, BatchError> {
@@ -72,6 +69,8 @@ async fn publish_again(job: &Job, to: Version, newest_seen: Version) -> Result<O
         return Ok(Outcome::Lost { winner: newest.run_id });
     }
     let manifest = Manifest {
+        // The log is recognised by what was last read of it.
+        log: newest.log,
         version: newest.version.next(),
         run_id: job.options.run_id.clone(),
         created_at: rfc3339((job.now)()),

@@ -1,8 +1,8 @@
 //! Which log was folded, and how another one under the same name is told from it.
 //!
 //! A name and an offset do not say which record is meant: a topic may be deleted and created anew, or lose its end
-//! to an unclean election and fill it again. So a version remembers the topic's id and the last record of
-//! each partition below its watershed. A log is another one when its id differs, or when that record is there and is
+//! to an unclean election and fill it again. So a version remembers the topic's id and the last record that
+//! was read of each partition. A log is another one when its id differs, or when that record is there and is
 //! another. A record that retention has taken tells nothing, and is no reason to refuse
 //! (invariant `NOTHING_VANISHES`: what is refused here is a log whose records would be taken for others).
 
@@ -77,7 +77,7 @@ pub struct LogIdentity {
     /// None where the brokers do not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_id: Option<TopicId>,
-    /// The last record that was folded of each partition; none of partitions that had none.
+    /// The last record that was read of each partition; none of partitions that had none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub last_records: BTreeMap<Partition, Fingerprint>,
 }
