@@ -14,7 +14,7 @@ use crate::versions::StreamState;
 /// A hand-over takes no longer: the session of a node that died, and the rebalance after it.
 const LONGEST: Duration = Duration::from_secs(20);
 /// Between two questions to the speed layer.
-const PAUSE: Duration = Duration::from_millis(25);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// One question's patience.
 pub(super) struct HandOver {
