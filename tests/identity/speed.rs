@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ::support::live::{self, HOURLY, Speed};
 use ::support::log::MemoryLog;
-use ::support::watched_log::WatchedLog;
+use ::support::watched_log::{Call, WatchedLog};
 use watershed_schemas::identity::LogIdentity;
 use watershed_schemas::live::LiveError;
 use watershed_schemas::log::Log;
@@ -71,8 +71,8 @@ async fn a_topic_that_is_created_anew_under_a_follower_is_refused_until_an_opera
     // It holds more than the old one did, so that every offset is there.
     memory.recreate(live::TOPIC);
     rides(&memory, 1_000..1_400);
-    let trouble = until_told(&speed, "created anew").await;
-    assert!(trouble.contains("--accept-topic") && trouble.contains("store.url"), "{trouble}");
+    let trouble = until_told(&speed, "--accept-topic").await;
+    assert!(trouble.contains("created anew") && trouble.contains("store.url"), "{trouble}");
     live::eventually("nothing of the mixture is given out", || async {
         matches!(speed.ask("rides_hourly", &watershed).await, Err(LiveError::NotReady { .. })).then_some(())
     })
@@ -127,13 +127,18 @@ async fn before_the_first_version_a_topic_that_is_created_anew_is_simply_the_log
     // The checkpoints at 50 are of the old one, though the new one holds that offset.
     memory.recreate(live::TOPIC);
     rides(&memory, 1_000..1_400);
-    let speed = start(&memory, &store);
+    let watched = WatchedLog::of(&memory);
+    let log: Arc<dyn Log> = Arc::new(watched.clone());
+    let speed = Speed::start(&log, &store, &live::project(&[HOURLY]), "node");
     let reply = speed.until_current("rides_hourly", &Offsets::new()).await;
     speed.check("rides_hourly", &reply, &memory);
 
-    // And once more, under the follower.
+    // And once more, under the follower, which hears of nothing until the new one holds its offset.
+    watched.fail(&[Call::Poll]);
+    speed.until_status("it hears nothing", |status| status.trouble.is_some()).await;
     memory.recreate(live::TOPIC);
     rides(&memory, 2_000..2_800);
+    watched.fail(&[]);
     until_told(&speed, "created anew").await;
     let reply = speed.until_current("rides_hourly", &Offsets::new()).await;
     speed.check("rides_hourly", &reply, &memory);

@@ -57,20 +57,13 @@ impl KafkaLog {
         let (admin, options) = self.admin()?;
         let answer = block_on(admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
         let found = answer.map_err(|error| crate::fault::fault(&self.settings().brokers, error))?;
-        match found.into_iter().next() {
-            Some(Ok(settings)) => Ok(settings.get(name).and_then(|setting| setting.value.clone())),
-            Some(Err(
-                code @ (RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::ClusterAuthorizationFailed
-                | RDKafkaErrorCode::UnsupportedFeature
-                | RDKafkaErrorCode::UnsupportedVersion),
-            )) => {
-                self.settings_are_hidden(topic, code);
-                Ok(None)
-            }
-            Some(Err(code)) => Err(crate::fault::topic_fault(&self.settings().brokers, topic, code)),
-            None => Ok(None),
+        let settings = found.into_iter().next().and_then(Result::ok);
+        let value = settings.as_ref().and_then(|settings| settings.get(name)?.value.clone());
+        // rdkafka does not show why an answer is empty: the brokers say that this client may not know.
+        if value.is_none() {
+            self.settings_are_hidden(topic);
         }
+        Ok(value)
     }
 
     fn admin(&self) -> Result<(AdminClient<Plain>, AdminOptions), LogError> {

@@ -59,12 +59,11 @@ impl KafkaLog {
     }
 
     /// Says once that the brokers do not tell topics' settings.
-    pub(crate) fn settings_are_hidden(&self, topic: &str, code: RDKafkaErrorCode) {
+    pub(crate) fn settings_are_hidden(&self, topic: &str) {
         if !self.inner.settings_are_hidden.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 topic,
-                %code,
-                "the brokers do not tell topics' settings, so a compacted topic cannot be recognised"
+                "the brokers do not tell the topic's settings: if it is compacted, that is not noticed"
             );
         }
     }
