@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::support::kafka::{
     EmbeddedBroker, PATIENCE, Sent, Target, block_on, eventually, now_ms, numbered, unique,
@@ -95,7 +95,7 @@ fn a_topics_id_stays_with_it_and_another_topic_of_its_name_has_another() {
 fn a_topics_id_is_asked_for_in_vain_within_the_timeout_where_nobody_listens() {
     let settings = KafkaSettings { timeout: Duration::from_millis(300), ..KafkaSettings::new("127.0.0.1:1") };
     let log = KafkaLog::connect(settings).unwrap();
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     assert!(matches!(log.topic_id("rides"), Err(LogError::Unavailable { .. })));
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
@@ -127,7 +127,9 @@ fn a_record_is_read_again_at_its_offset_or_is_not_there_any_more() {
         let log = log(target);
         let partition = Partition(0);
         let tombstone = Fingerprint { offset: Offset(7), timestamp: 1_700_000_000_007, payload_sha256: None };
+        let began = Instant::now();
         assert_eq!(log.record_at(&topic, partition, Offset(7)).unwrap(), Some(tombstone));
+        println!("one record read again in {:?}", began.elapsed());
         let last = log.record_at(&topic, partition, Offset(199)).unwrap().expect("it is held");
         let mut reader = log.reader(&topic, partition, Offset(150)).unwrap();
         let read = eventually("the last record", || {
@@ -197,13 +199,13 @@ impl World {
 
     /// The node's status, once it holds. A busy machine and a rebalance may take their time.
     async fn until(&self, node: &SpeedNode, what: &str, holds: impl Fn(&LiveStatus) -> bool) -> LiveStatus {
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let status = node.status("rides").await.expect("status needs nothing").remove(0);
             if holds(&status) {
                 return status;
             }
-            assert!(std::time::Instant::now() < deadline, "it never happened that {what}: {status:?}");
+            assert!(Instant::now() < deadline, "it never happened that {what}: {status:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
