@@ -56,7 +56,10 @@ impl KafkaLog {
     pub(crate) fn topic_setting(&self, topic: &str, name: &str) -> Result<Option<String>, LogError> {
         let (admin, options) = self.admin()?;
         let answer = block_on(admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
-        let found = answer.map_err(|error| crate::fault::fault(&self.settings().brokers, error))?;
+        let found = match answer {
+            Err(error) if error.rdkafka_error_code().is_some_and(is_refusal) => Vec::new(),
+            answer => answer.map_err(|error| crate::fault::fault(&self.settings().brokers, error))?,
+        };
         let settings = found.into_iter().next().and_then(Result::ok);
         let value = settings.as_ref().and_then(|settings| settings.get(name)?.value.clone());
         // rdkafka does not show why an answer is empty: the brokers say that this client may not know.
@@ -109,4 +112,15 @@ impl KafkaLog {
             }
         }
     }
+}
+
+/// True for brokers that do not answer this client's question, or none of its kind.
+fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::UnsupportedFeature
+            | RDKafkaErrorCode::UnsupportedVersion
+    )
 }
