@@ -280,8 +280,8 @@ async fn a_topic_that_was_truncated_or_shows_fewer_partitions_is_refused() {
         world.produce(3, &reading(index, "a", "d", 1.0, 1));
     }
     world.publish().await;
-    world.log.recreate(TOPIC);
-    let error = world.run().await.expect_err("the topic is another one");
+    world.log.truncate(TOPIC, 3, 0);
+    let error = world.run().await.expect_err("the topic has lost its end");
     assert!(matches!(error, BatchError::Truncated { watershed: Offset(10), end: Offset(0), .. }), "{error}");
     world.log = MemoryLog::with_topic(TOPIC, 3);
     let error = world.run().await.expect_err("a partition is missing");

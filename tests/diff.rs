@@ -29,7 +29,7 @@ impl Compared {
         let world = World::with(&VIEWS[..1], Store::new(Arc::new(InMemory::new())));
         let live = ScriptedLive::new();
         live.go_away();
-        let settings = ServeSettings { listen: "127.0.0.1:0".to_string(), workers: Some(1) };
+        let settings = ServeSettings { workers: Some(1), ..ServeSettings::new("127.0.0.1:0") };
         let project = Arc::new(project(STREAM, &VIEWS[..1]));
         let server = Server::start(settings, project, world.store.clone(), live, None).await;
         Compared { world, server: server.expect("the server starts"), client: client() }

@@ -119,7 +119,7 @@ impl Node {
             Checkpoint::decode(bytes, live::STREAM, partition, &self.views).expect("the checkpoint is whole")
         };
         let checkpoints = self.checkpoints.get(&partition).map(decode).into_iter().collect();
-        let found = Found { partition, held: self.bounds(partition), checkpoints };
+        let found = Found { partition, held: self.bounds(partition), topic_id: None, checkpoints };
         let epochs = opening::open(found, &self.wanted(), &self.views).expect("the log holds everything");
         self.held.insert(partition, epochs);
     }
@@ -422,6 +422,7 @@ fn published(version: u64, at: i64, views: &[(&str, &str)]) -> Published {
         version: Version(version),
         watershed: live::offsets(&[(0, at)]),
         origin: live::offsets(&[(0, 7)]),
+        log: Default::default(),
         views: views.iter().map(|(name, hash)| (name.to_string(), hash.to_string())).collect(),
     }
 }
@@ -549,7 +550,7 @@ fn which_epochs_are_wanted() {
 fn at_open(known: &Known, held: OffsetRange) -> Result<(i64, Vec<OffsetRange>), String> {
     let views = live::views(&live::project(&[HOURLY]));
     let hashes = views.iter().map(|(name, view)| (name.clone(), view.hash.clone())).collect();
-    let found = Found { partition: Partition(0), held, checkpoints: Vec::new() };
+    let found = Found { partition: Partition(0), held, topic_id: None, checkpoints: Vec::new() };
     let epochs =
         opening::open(found, &wanted(&hashes, known, 0), &views).map_err(|unopened| unopened.to_string())?;
     Ok((epochs.live().0, epochs.missing()))

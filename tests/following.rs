@@ -80,7 +80,7 @@ fn folds_at(watershed: Option<i64>) -> Wanted {
 }
 
 fn looked(look: u64, held: OffsetRange) -> Event {
-    let found = Found { partition: Partition(0), held, checkpoints: Vec::new() };
+    let found = Found { partition: Partition(0), held, topic_id: None, checkpoints: Vec::new() };
     Event::Looked { partition: Partition(0), look, found: Ok(found) }
 }
 

@@ -2,6 +2,7 @@
 
 mod coverage;
 mod damage;
+mod hand_over;
 mod pages;
 mod refusals;
 
@@ -54,7 +55,7 @@ impl World {
 
     async fn over(store: Store, live: Arc<ScriptedLive>) -> World {
         let project = Arc::new(project());
-        let settings = ServeSettings { listen: "127.0.0.1:0".to_string(), workers: Some(1) };
+        let settings = ServeSettings { workers: Some(1), ..ServeSettings::new("127.0.0.1:0") };
         let server = Server::start(settings, project.clone(), store.clone(), live.clone(), None).await;
         World { project, store, live, server: server.expect("the server starts"), client: client() }
     }

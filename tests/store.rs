@@ -31,6 +31,7 @@ fn manifest(version: u64, run: &str) -> Manifest {
         run_id: run.to_string(),
         watershed: Default::default(),
         origin: Default::default(),
+        log: Default::default(),
         created_at: "2013-01-01T00:00:00.000Z".to_string(),
         seconds: 0.25,
         rows_landed: 0,

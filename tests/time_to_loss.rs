@@ -100,7 +100,7 @@ impl Watched {
         let (project, store) = (Arc::new(project()), Store::new(Arc::new(InMemory::new())));
         let live = ScriptedLive::new();
         live.go_away();
-        let settings = ServeSettings { listen: "127.0.0.1:0".to_string(), workers: Some(1) };
+        let settings = ServeSettings { workers: Some(1), ..ServeSettings::new("127.0.0.1:0") };
         let server = Server::start(settings, project.clone(), store.clone(), live, Some(log)).await;
         Watched { project, store, server: server.expect("the server starts") }
     }

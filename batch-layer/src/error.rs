@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use polars::prelude::PolarsError;
+use watershed_schemas::identity::{OtherLog, REPAIR};
 use watershed_schemas::log::{LogError, NotNext};
 use watershed_schemas::manifest::Version;
 use watershed_schemas::measure::StateError;
@@ -29,6 +30,17 @@ pub enum BatchError {
          or store.url"
     )]
     Truncated { topic: String, partition: Partition, version: Version, watershed: Offset, end: Offset },
+    /// Offsets of this log mean other records than those that were folded.
+    #[error(
+        "topic {topic} is not the log that version {version} was folded from: {found}; nothing was published; {REPAIR}"
+    )]
+    OtherLog { topic: String, version: Version, found: OtherLog },
+    #[error(
+        "topic {topic} is compacted (cleanup.policy={policy}): Kafka keeps only the last record of each key, so events \
+         would vanish before or after they are folded; set its cleanup.policy to delete, or declare the stream over a \
+         topic that keeps every event"
+    )]
+    Compacted { topic: String, policy: String },
     #[error(
         "topic {topic} shows no partition {partition}, which version {version} has folded up to {watershed}: \
          the broker may be starting; run again when it shows all of the topic"

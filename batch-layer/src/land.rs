@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use polars::prelude::*;
 use watershed_schemas::decode::Decoder;
+use watershed_schemas::identity::Fingerprint;
 use watershed_schemas::layout::Object;
 use watershed_schemas::log::{Log, LogError, Reader, Records};
 use watershed_schemas::manifest::{DeadLetterFile, EventFile};
@@ -33,6 +34,8 @@ pub(crate) struct Landed {
     pub events: Vec<EventFile>,
     pub dead_letters: Vec<DeadLetterFile>,
     pub rows: u64,
+    /// The last record of each partition, whatever became of it.
+    pub last_records: BTreeMap<Partition, Fingerprint>,
     /// By view: the starts of the windows that these events touch.
     pub touched: BTreeMap<String, BTreeSet<i64>>,
 }
@@ -102,6 +105,7 @@ impl Landing<'_> {
     ) -> Result<(), BatchError> {
         let (stream, run) = (self.stream.name.clone(), self.run_id.to_string());
         let range = chunk.range;
+        landed.last_records.extend(chunk.last_record.map(|last| (partition, last)));
         for Encoded { key: date, rows, bytes } in chunk.events {
             let object = Object::Events { stream: stream.clone(), date, partition, range, run: run.clone() };
             let path = object.path();
@@ -139,6 +143,7 @@ struct Source {
 /// What lay in one range of offsets, ready to be stored.
 struct Chunk {
     range: OffsetRange,
+    last_record: Option<Fingerprint>,
     events: Vec<Encoded<i32>>,
     /// By kind, how many there are.
     dead_letters: Option<Encoded<BTreeMap<String, u64>>>,
@@ -152,6 +157,7 @@ impl Source {
         let mut frames: Vec<DataFrame> = Vec::new();
         let mut dead = DeadLetters::default();
         let (mut rows, mut bytes) = (0, 0);
+        let mut last_record = None;
         while self.range.from < self.range.until
             && rows < self.limits.chunk_rows
             && bytes < self.limits.chunk_bytes
@@ -160,6 +166,7 @@ impl Source {
             let records = self.read(wanted)?;
             rows += records.len();
             bytes += records.payloads.len();
+            last_record = Fingerprint::of_last(&records).or(last_record);
             let decoded = self.decoder.decode(&records);
             for letter in decoded.dead_letters {
                 let index = letter.index;
@@ -181,6 +188,7 @@ impl Source {
             let partition = self.partition;
             BatchError::Encode { partition, source }
         })?;
+        let chunk = Chunk { last_record, ..chunk };
         let rest = (!self.range.is_empty()).then_some(self);
         Ok((chunk, rest))
     }
@@ -232,7 +240,7 @@ impl Source {
             let rows = dead.kinds().len() as u64;
             Some(Encoded { key: reasons, rows, bytes: dead.encode(&from)? })
         };
-        Ok(Chunk { range, events, dead_letters, touched })
+        Ok(Chunk { range, last_record: None, events, dead_letters, touched })
     }
 }
 

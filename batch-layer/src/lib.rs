@@ -5,9 +5,10 @@
 //! master dataset or among the dead letters (invariant `NOTHING_VANISHES`); what nothing touched is
 //! carried over by reference, so the cost of a run follows what changed.
 //!
-//! Data moves through the files in this order: [`mod@plan`] decides from values alone what a run has to
-//! do, `lease` announces it, `land` brings events into the master dataset, `recompute` makes the touched
-//! windows anew, `publish` makes all of it visible, `catalog` and `retain` tidy up behind it.
+//! Data moves through the files in this order: `identity` recognises the log that was folded, [`mod@plan`]
+//! decides from values alone what a run has to do, `lease` announces it, `land` brings events into the master
+//! dataset, `recompute` makes the touched windows anew, `publish` makes all of it visible, `catalog` and `retain`
+//! tidy up behind it.
 
 mod accuracy;
 mod catalog;
@@ -16,6 +17,7 @@ mod check;
 mod encode;
 mod error;
 mod groups;
+mod identity;
 mod land;
 mod lease;
 pub mod plan;

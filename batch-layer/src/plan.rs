@@ -35,6 +35,8 @@ pub struct ViewPlan {
 pub struct Wishes {
     pub full: bool,
     pub accept_gap: bool,
+    /// Another topic was accepted in the place of the one that was folded: a version must say so.
+    pub other_topic: bool,
 }
 
 /// `None` when the newest version already says everything.
@@ -78,7 +80,8 @@ pub fn plan(
         })
         .collect();
     let unchanged = base.is_some_and(|base| {
-        base.watershed.covers(&target)
+        !wishes.other_topic
+            && base.watershed.covers(&target)
             && views.iter().all(|view| !view.whole)
             && base.views.len() == views.len()
     });
@@ -107,7 +110,7 @@ pub(crate) fn refuse_forgotten_log(
 }
 
 /// A log that ends before the watershed, or lacks a partition of it, is not the log that was folded.
-fn refuse_shrunken_log(
+pub(crate) fn refuse_shrunken_log(
     stream: &Stream,
     base: &Manifest,
     bounds: &[(Partition, OffsetRange)],

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, SecondsFormat};
+use watershed_schemas::identity::LogIdentity;
 use watershed_schemas::manifest::Manifest;
 use watershed_schemas::stream::Stream;
 use watershed_store::Store;
@@ -10,10 +11,11 @@ use watershed_store::Store;
 use crate::land::Landed;
 use crate::plan::Plan;
 
-/// Who makes a version, and since when.
+/// Who makes a version, since when, and from which log.
 pub(crate) struct RunFacts<'a> {
     pub run_id: &'a str,
     pub started_ms: i64,
+    pub log: LogIdentity,
 }
 
 /// The manifest of the version that a run makes on top of `base`, before any view has been recomputed.
@@ -28,12 +30,15 @@ pub(crate) fn manifest(
     let (mut events, mut dead_letters) = base.map(before).unwrap_or_default();
     events.extend(landed.events.iter().cloned());
     dead_letters.extend(landed.dead_letters.iter().cloned());
+    let mut log = run.log;
+    log.last_records.extend(landed.last_records.clone());
     Manifest {
         stream: stream.name.clone(),
         version: plan.version,
         run_id: run.run_id.to_string(),
         watershed: plan.target.clone(),
         origin: plan.origin.clone(),
+        log,
         created_at: rfc3339(run.started_ms),
         seconds: 0.0,
         rows_landed: landed.rows,

@@ -8,6 +8,7 @@
 use watershed_schemas::manifest::{Intent, Manifest, Version};
 use watershed_store::Publication;
 
+use crate::identity;
 use crate::lease::{self, Lease};
 use crate::publish::rfc3339;
 use crate::{BatchError, Job, Outcome, Report, catalog, plan};
@@ -22,7 +23,10 @@ pub async fn rollback(job: &Job, to: Version) -> Result<Outcome, BatchError> {
     if newest.version == to {
         return Ok(Outcome::Unchanged(newest));
     }
-    plan::refuse_forgotten_log(&job.stream, &old, &job.bounds().await?)?;
+    identity::recognise_topic(job, Some(&newest)).await?;
+    let bounds = job.bounds().await?;
+    identity::recognise_records(job, Some(&newest), &bounds).await?;
+    plan::refuse_forgotten_log(&job.stream, &old, &bounds)?;
     let intent = job.intent(newest.version.next(), old.watershed, started_ms);
     let intent = match lease::announce(&job.store, intent, started_ms).await? {
         Lease::Held(intent) => intent,
@@ -65,6 +69,8 @@ async fn publish_again(job: &Job, to: Version, newest_seen: Version) -> Result<O
         return Ok(Outcome::Lost { winner: newest.run_id });
     }
     let manifest = Manifest {
+        // The log is recognised by what was last read of it.
+        log: newest.log,
         version: newest.version.next(),
         run_id: job.options.run_id.clone(),
         created_at: rfc3339((job.now)()),

@@ -12,6 +12,7 @@ use watershed_schemas::stream::Stream;
 use watershed_schemas::view::View;
 use watershed_store::{Publication, Store};
 
+use crate::identity::{self, Recognised};
 use crate::land::{Landed, Landing, Limits};
 use crate::lease::{self, Lease};
 use crate::plan::{Plan, Wishes, plan};
@@ -41,6 +42,8 @@ pub struct Options {
     pub full: bool,
     /// Go on over records that the log has lost, and write down which.
     pub accept_gap: bool,
+    /// Go on with a topic that has another id than the one that was folded, if its records are the same.
+    pub accept_topic: bool,
     /// Unique among all runs that ever were; part of file names.
     pub run_id: String,
     /// Who runs, as another run's operator shall read it: host name and process id.
@@ -61,6 +64,7 @@ impl Options {
         Options {
             full: false,
             accept_gap: false,
+            accept_topic: false,
             run_id: run_id.into(),
             holder: holder.into(),
             lease: Duration::from_secs(60),
@@ -109,8 +113,12 @@ pub async fn run(job: &Job) -> Result<Outcome, BatchError> {
     job.progress.report(Stage::Bounds, 0, 1);
     lease::sweep(&job.store, &job.stream.name, job.options.lease, started_ms).await?;
     let base = job.store.newest(&job.stream.name, None).await?;
+    let recognised = identity::recognise_topic(job, base.as_ref()).await?;
+    identity::refuse_compacted(job).await?;
     let bounds = job.bounds().await?;
-    let wishes = Wishes { full: job.options.full, accept_gap: job.options.accept_gap };
+    identity::recognise_records(job, base.as_ref(), &bounds).await?;
+    let Options { full, accept_gap, .. } = job.options;
+    let wishes = Wishes { full, accept_gap, other_topic: recognised.accepted };
     let Some(plan) = plan(&job.stream, &job.views, base.as_ref(), &bounds, wishes)? else {
         let base = base.expect("only a version that exists can be left as it is");
         // The run that published it may have died before it told DuckDB.
@@ -129,7 +137,7 @@ pub async fn run(job: &Job) -> Result<Outcome, BatchError> {
     let mut written = Vec::new();
     let done = Notify::new();
     let work = async {
-        let outcome = job.fulfil(&plan, base.as_ref(), started_ms, &mut written).await;
+        let outcome = job.fulfil(&plan, base.as_ref(), &recognised, started_ms, &mut written).await;
         done.notify_one();
         outcome
     };
@@ -170,6 +178,7 @@ impl Job {
         &self,
         plan: &Plan,
         base: Option<&Manifest>,
+        recognised: &Recognised,
         started_ms: i64,
         written: &mut Vec<String>,
     ) -> Result<Outcome, BatchError> {
@@ -190,12 +199,13 @@ impl Job {
             progress: &*self.progress,
         };
         let landed = landing.land(&plan.ranges, written).await?;
+        identity::recheck(self, plan.version, &recognised.topic_id).await?;
         let mut manifest = publish::manifest(
             &self.stream,
             base,
             plan,
             &landed,
-            RunFacts { run_id: &self.options.run_id, started_ms },
+            RunFacts { run_id: &self.options.run_id, started_ms, log: recognised.remembered(base) },
         );
         self.recompute(plan, base, &landed, &mut manifest, written).await?;
         manifest.seconds = ((self.now)() - started_ms) as f64 / 1000.0;

@@ -34,6 +34,9 @@ pub struct Arguments {
     /// Go on over records that the log has lost; every answer will say so
     #[arg(long)]
     accept_gap: bool,
+    /// Go on with a topic that was created anew, if it holds the same records at the same offsets
+    #[arg(long)]
+    accept_topic: bool,
 }
 
 pub async fn batch(place: &Place, verb: Verb) -> anyhow::Result<ExitCode> {
@@ -49,7 +52,8 @@ async fn run(place: &Place, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let streams = workspace.streams(arguments.stream.as_deref())?;
     let store = workspace.store()?;
     let kafka = Kafka::reach(&workspace, &store).await?;
-    let wishes = Wishes { full: arguments.full, accept_gap: arguments.accept_gap };
+    let Arguments { full, accept_gap, accept_topic, .. } = arguments;
+    let wishes = Wishes { full, accept_gap, accept_topic };
     let runner = Runner::new(&workspace, store, kafka.log());
     let ended = tokio::select! {
         ended = run_all(&runner, &streams, wishes) => ended,

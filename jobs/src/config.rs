@@ -113,6 +113,8 @@ pub struct Serve {
     pub listen: Text,
     /// Threads that answer; none: one per core.
     pub workers: Option<Count>,
+    /// How long a question waits for partitions that one speed node hands over to another.
+    pub wait_for_partitions: Span,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -188,7 +190,8 @@ impl Default for Batch {
 
 impl Default for Serve {
     fn default() -> Self {
-        Serve { listen: text("127.0.0.1:8080"), workers: None }
+        let wait_for_partitions = Span(Duration::from_secs(1));
+        Serve { listen: text("127.0.0.1:8080"), workers: None, wait_for_partitions }
     }
 }
 

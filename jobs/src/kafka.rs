@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use anyhow::bail;
 use tokio::net::TcpStream;
+use watershed_batch::BatchError;
 use watershed_broker::{Broker, BrokerConfig, BrokerError, FsyncPolicy, Owner, owner};
 use watershed_kafka::{Creation, KafkaLog, KafkaProducer, KafkaSettings};
+use watershed_schemas::identity::compacts;
 use watershed_schemas::log::Log;
 use watershed_schemas::project::Project;
 use watershed_store::Store;
@@ -122,6 +124,18 @@ impl Kafka {
     pub async fn create_topics(&self, project: &Project, settings: &Settings) -> anyhow::Result<()> {
         for stream in &project.streams {
             self.create_topic(&stream.topic, settings.streams.partitions.0).await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses streams over topics that do not keep every event.
+    pub async fn refuse_compacted_topics(&self, project: &Project) -> anyhow::Result<()> {
+        for stream in &project.streams {
+            let (log, topic) = (self.log.clone(), stream.topic.clone());
+            let policy = tokio::task::spawn_blocking(move || log.cleanup_policy(&topic)).await??;
+            if let Some(policy) = policy.filter(|policy| compacts(policy)) {
+                return Err(BatchError::Compacted { topic: stream.topic.clone(), policy }.into());
+            }
         }
         Ok(())
     }

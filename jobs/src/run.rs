@@ -24,6 +24,7 @@ use crate::say;
 pub struct Wishes {
     pub full: bool,
     pub accept_gap: bool,
+    pub accept_topic: bool,
 }
 
 /// Everything that runs over a project's streams share.
@@ -101,6 +102,7 @@ impl Runner {
         let options = Options {
             full: wishes.full,
             accept_gap: wishes.accept_gap,
+            accept_topic: wishes.accept_topic,
             lease: batch.lease.0,
             chunk_rows: usize::try_from(batch.chunk_rows.0)?,
             chunk_bytes: usize::try_from(batch.chunk_bytes.0)?,

@@ -36,9 +36,8 @@ pub async fn serve(place: &Place) -> anyhow::Result<ExitCode> {
             None
         }
     };
-    let listen = ServeSettings { listen: settings.serve.listen.0.clone(), workers: workers(settings) };
     let project = Arc::new(workspace.project.clone());
-    let server = Server::start(listen, project, store, live, log).await?;
+    let server = Server::start(serve_settings(settings), project, store, live, log).await?;
     let ready = async {
         wait_until_ready(server.address).await;
         say::line(format!("ready: http://{}", server.address));
@@ -53,9 +52,14 @@ pub async fn serve(place: &Place) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `serve.workers`; none: one per core.
-pub fn workers(settings: &Settings) -> Option<usize> {
-    settings.serve.workers.and_then(|workers| usize::try_from(workers.0).ok())
+/// The server's own settings. Without `serve.workers` there is one per core.
+pub fn serve_settings(settings: &Settings) -> ServeSettings {
+    let serve = &settings.serve;
+    ServeSettings {
+        workers: serve.workers.and_then(|workers| usize::try_from(workers.0).ok()),
+        wait_for_partitions: serve.wait_for_partitions.0,
+        ..ServeSettings::new(&serve.listen.0)
+    }
 }
 
 /// Waits until `/readyz` says so.

@@ -18,6 +18,7 @@ pub async fn speed(place: &Place) -> anyhow::Result<ExitCode> {
     let store = workspace.store()?;
     let kafka = Kafka::connect(&workspace, &store).await?;
     kafka.create_topics(&workspace.project, &workspace.settings).await?;
+    kafka.refuse_compacted_topics(&workspace.project).await?;
     let runtime = tokio::runtime::Handle::current();
     let settings = settings(&workspace.settings);
     let node = Arc::new(SpeedNode::start(&settings, &workspace.project, &store, &kafka.log(), runtime)?);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use watershed_schemas::live::LiveSource;
-use watershed_serving::http::{ServeSettings, Server};
+use watershed_serving::http::Server;
 use watershed_speed::SpeedNode;
 use watershed_store::Store;
 
@@ -28,12 +28,12 @@ impl Stack {
         let settings = &workspace.settings;
         let kafka = Kafka::serve(workspace, &store).await?;
         kafka.create_topics(&workspace.project, settings).await?;
+        kafka.refuse_compacted_topics(&workspace.project).await?;
         let speed = speed::settings(settings);
         let node = SpeedNode::start(&speed, &workspace.project, &store, &kafka.log(), Handle::current())?;
         let node = Arc::new(node);
         let live: Arc<dyn LiveSource> = node.clone();
-        let listen =
-            ServeSettings { listen: settings.serve.listen.0.clone(), workers: serve::workers(settings) };
+        let listen = serve::serve_settings(settings);
         let project = Arc::new(workspace.project.clone());
         let server = Server::start(listen, project, store.clone(), live, Some(kafka.log())).await?;
         let runner = Arc::new(Runner::new(workspace, store, kafka.log()));

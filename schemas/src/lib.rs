@@ -10,6 +10,7 @@ mod evaluate;
 pub mod events;
 pub mod exact;
 pub mod expr;
+pub mod identity;
 pub mod image;
 pub mod invariants;
 pub mod keys;

@@ -24,7 +24,7 @@ pub struct PartialsRequest {
 pub struct Partials {
     pub watershed: Offsets,
     pub live: Offsets,
-    /// The log's end as this node last saw it, of the partitions named in `live`.
+    /// The log's end as this node last saw it, of all partitions that the topic has: one that nobody holds is missing.
     pub end: Offsets,
     /// Everything that the log held at this time, in milliseconds since 1970-01-01, is folded in all partitions of this
     /// node; 0 before that was ever known.
@@ -42,6 +42,7 @@ pub struct Partials {
 pub struct LiveStatus {
     pub node: String,
     pub live: Offsets,
+    /// As in [`Partials::end`].
     pub end: Offsets,
     /// As in [`Partials::current_at_ms`].
     pub current_at_ms: i64,

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::identity::{self, Fingerprint, TopicId};
 use crate::invariants;
 use crate::offsets::{Offset, OffsetRange, Offsets, Partition};
 
@@ -92,6 +93,18 @@ pub enum LogError {
     /// The log no longer holds (or never held) the offset: retention passed it, or the topic was truncated or created anew.
     #[error("gap at partition {partition}: needed offset {needed}, log holds {held}")]
     OutOfRange { partition: Partition, needed: Offset, held: OffsetRange },
+    /// An unclean election took records that were read already; others may lie at their offsets now.
+    #[error(
+        "partition {partition} of topic {topic} was truncated below offset {position}, up to which it had been read"
+    )]
+    Truncated { topic: String, partition: Partition, position: Offset },
+    #[error("partition {partition} of topic {topic} gives nothing at offset {offset}, which it holds")]
+    Silent { topic: String, partition: Partition, offset: Offset },
+    /// Partitions never become fewer: an answer that lacks one is an error, not news.
+    #[error(
+        "topic {topic} shows no partition {partition}, which it had: the brokers may be starting, ask again"
+    )]
+    PartitionMissing { topic: String, partition: Partition },
     #[error("kafka at {brokers}: {reason}")]
     Unavailable { brokers: String, reason: String },
     #[error("kafka setting {setting}: {reason}")]
@@ -108,6 +121,39 @@ pub trait Log: Send + Sync {
 
     /// Joins the speed layer's consumer group. `group` names it; members share the partitions.
     fn subscribe(&self, topic: &str, group: &str) -> Result<Box<dyn Subscription>, LogError>;
+
+    /// The record at an offset that the log holds. `None` if none lies there any more: compaction took it, or the log has
+    /// begun behind it meanwhile.
+    fn record_at(
+        &self,
+        topic: &str,
+        partition: Partition,
+        offset: Offset,
+    ) -> Result<Option<Fingerprint>, LogError> {
+        identity::record_at(self, topic, partition, offset)
+    }
+
+    /// What tells this topic from another that had its name before; `None` where the log does not say.
+    fn topic_id(&self, _topic: &str) -> Result<Option<TopicId>, LogError> {
+        Ok(None)
+    }
+
+    /// The topic's `cleanup.policy`; `None` where the log does not say.
+    fn cleanup_policy(&self, _topic: &str) -> Result<Option<String>, LogError> {
+        Ok(None)
+    }
+}
+
+/// Refuses bounds that lack a partition which was seen before.
+pub fn refuse_fewer(
+    topic: &str,
+    mut seen: impl Iterator<Item = Partition>,
+    bounds: &[(Partition, OffsetRange)],
+) -> Result<(), LogError> {
+    match seen.find(|partition| bounds.iter().all(|(shown, _)| shown != partition)) {
+        Some(partition) => Err(LogError::PartitionMissing { topic: topic.to_string(), partition }),
+        None => Ok(()),
+    }
 }
 
 /// Reads one partition forward.

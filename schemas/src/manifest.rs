@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::identity::LogIdentity;
 use crate::offsets::{Gap, OffsetRange, Offsets, Partition};
 
 /// The number of a version; 1 is the first of a stream.
@@ -38,6 +39,9 @@ pub struct Manifest {
     pub watershed: Offsets,
     /// Where the log began when the first version was made: nothing before it was ever seen.
     pub origin: Offsets,
+    /// The log that it was folded from; versions of before this was remembered know nothing of it.
+    #[serde(default)]
+    pub log: LogIdentity,
     /// When the run began, RFC 3339.
     pub created_at: String,
     pub seconds: f64,

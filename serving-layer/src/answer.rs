@@ -64,6 +64,9 @@ pub struct Block {
     /// Why the answer is not complete, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incomplete_because: Option<String>,
+    /// What is missing is on its way from one speed node to another: asked again, the answer may be complete.
+    #[serde(skip)]
+    pub passing: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]

@@ -1,15 +1,16 @@
 //! Asking: one version, one live half, one answer.
 
+mod hand_over;
 mod kept;
 mod tables;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::DateTime;
 use watershed_schemas::live::{LiveError, PartialsRequest};
 use watershed_schemas::manifest::Version;
-use watershed_schemas::offsets::Partition;
+use watershed_schemas::offsets::Offsets;
 use watershed_schemas::states::StateTable;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
@@ -25,6 +26,7 @@ use crate::recompute::{self, RecomputeError, Row};
 use crate::refusal::{Reason, Refusal};
 use crate::turns::{Turns, beside};
 use crate::versions::{LoadError, Loaded, LoadedView, Readiness, StreamState, Streams};
+use hand_over::HandOver;
 use kept::Kept;
 use tables::Tables;
 
@@ -38,6 +40,8 @@ pub struct Serving {
     pub streams: Arc<Streams>,
     tables: Arc<Tables>,
     kept: Kept,
+    /// How long a question waits for partitions that are handed over.
+    wait_for_partitions: Duration,
     /// For questions of many cells: each may hold a view's groups once more.
     large: Turns,
     /// For reading events anew: Polars takes every core for one question.
@@ -56,16 +60,25 @@ struct Halves {
 struct Live {
     chosen: Chosen,
     tables: Vec<Arc<StateTable>>,
-    missing: Option<String>,
+    missing: Option<Missing>,
+}
+
+/// Why there is no live half.
+struct Missing {
+    reason: String,
+    /// It is on its way from one speed node to another.
+    passing: bool,
 }
 
 impl Serving {
-    pub fn new(streams: Arc<Streams>) -> Self {
+    /// `wait_for_partitions` is how long a question waits for partitions that are handed over.
+    pub fn new(streams: Arc<Streams>, wait_for_partitions: Duration) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Serving {
             streams,
             tables: Arc::default(),
             kept: Kept::default(),
+            wait_for_partitions,
             large: Turns::new(cores.max(2)),
             recomputing: Turns::new(1),
             comparing: Turns::new(1),
@@ -159,6 +172,7 @@ impl Serving {
     /// took over meanwhile, that one is asked for.
     async fn live_halves(&self, state: &StreamState, view: &Arc<View>) -> Result<Halves, Refusal> {
         let mut loaded = state.current();
+        let mut hand_over = HandOver::new(self.wait_for_partitions);
         loop {
             let held = loaded.as_ref().filter(|loaded| loaded.views.contains_key(&view.name));
             let watershed = held.map(|held| &held.manifest.watershed);
@@ -171,6 +185,11 @@ impl Serving {
             let error = match self.streams.live().partials(&request).await {
                 Ok(replies) => {
                     let chosen = choose(replies, watershed);
+                    let end = ends(state, &chosen, watershed);
+                    if !hand_over::unheld(&end, &chosen).is_empty() && hand_over.wait(state).await {
+                        loaded = state.current();
+                        continue;
+                    }
                     let tables = self.decode(view, &chosen).await?;
                     return Ok(Halves { loaded, live: Some(Live { chosen, tables, missing: None }) });
                 }
@@ -182,6 +201,11 @@ impl Serving {
                 loaded = newer;
                 continue;
             }
+            let passing = matches!(error, LiveError::NotReady { .. }) && hand_over::is_plausible(state);
+            if passing && hand_over.wait(state).await {
+                loaded = state.current();
+                continue;
+            }
             // With neither half there is nothing to answer from.
             if held.is_none() {
                 return Err(Refusal::not_ready(format!(
@@ -189,8 +213,8 @@ impl Serving {
                     view.name
                 )));
             }
-            let live =
-                Live { chosen: Chosen::default(), tables: Vec::new(), missing: Some(error.to_string()) };
+            let missing = Some(Missing { reason: error.to_string(), passing });
+            let live = Live { chosen: Chosen::default(), tables: Vec::new(), missing };
             return Ok(Halves { loaded, live: Some(live) });
         }
     }
@@ -316,6 +340,7 @@ fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Blo
             freshness_ms: freshness_ms.map(|began| (now_ms() - began.timestamp_millis()).max(0)),
             complete: incomplete_because.is_none(),
             incomplete_because,
+            passing: false,
             gaps,
         };
     };
@@ -323,16 +348,13 @@ fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Blo
     let watershed = if manifest.is_some() { below } else { chosen.watershed.clone() };
     // A partition that no node holds reaches as far as the version does.
     let reached = watershed.furthest(&chosen.live);
-    let end = state.end().furthest(&chosen.end).furthest(&reached);
-    let reason = live.missing.clone().or_else(|| {
-        let uncovered: Vec<Partition> = end.partitions().filter(|of| !chosen.live.names(*of)).collect();
-        let first = uncovered.first()?;
-        Some(format!(
-            "no speed node holds partition {first} ({} of {} are held)",
-            chosen.live.len(),
-            end.len()
-        ))
-    });
+    let end = ends(state, chosen, Some(&watershed));
+    let unheld = hand_over::unheld(&end, chosen);
+    let (reason, passing) = match &live.missing {
+        Some(missing) => (Some(missing.reason.clone()), missing.passing),
+        None if unheld.is_empty() => (None, false),
+        None => (Some(hand_over::told(&unheld, end.len())), true),
+    };
     let incomplete_because = incomplete(reason);
     Block {
         stream,
@@ -343,8 +365,16 @@ fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Blo
         freshness_ms: chosen.current_at_ms.and_then(age_ms),
         complete: incomplete_because.is_none(),
         incomplete_because,
+        // What the log has lost does not come back.
+        passing: passing && gaps.is_empty(),
         gaps,
     }
+}
+
+/// Where the log ends, as far as anybody has said: of every partition that there is.
+fn ends(state: &StreamState, chosen: &Chosen, watershed: Option<&Offsets>) -> Offsets {
+    let end = state.end().furthest(&chosen.end).furthest(&chosen.live);
+    watershed.map_or(end.clone(), |watershed| end.furthest(watershed))
 }
 
 /// Checks an answer against what the asker will not do without.
@@ -374,6 +404,10 @@ fn meets(answer: &Answer, require: &[Requirement]) -> Result<(), Refusal> {
             },
         };
         if let Some(unmet) = unmet {
+            // What is handed over is there again in a moment.
+            if *requirement == Requirement::Complete && answer.block.passing {
+                return Err(Refusal::not_ready(unmet));
+            }
             return Err(Refusal::new(Reason::Unmet, unmet));
         }
     }

@@ -57,9 +57,13 @@ pub struct PartitionToLoss {
 }
 
 impl LogSeen {
+    /// All that were seen: they never become fewer.
+    pub fn partitions(&self) -> impl Iterator<Item = Partition> {
+        self.partitions.keys().copied()
+    }
+
     pub fn observe(&mut self, at: Instant, bounds: &[(Partition, OffsetRange)]) {
         self.seen_at = Some(at);
-        self.partitions.retain(|partition, _| bounds.iter().any(|(named, _)| named == partition));
         for (partition, held) in bounds {
             let new = || PartitionSeen { held: *held, starts: Starts::default() };
             let seen = self.partitions.entry(*partition).or_insert_with(new);

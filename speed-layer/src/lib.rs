@@ -6,9 +6,9 @@
 //!
 //! Deciding is plain code over values: [`epoch`] and [`partition`] hold the folds, [`wanted`] says which
 //! there must be, [`opening`] where a partition begins, [`following`] what to do at whatever happens to
-//! it, [`replaying`] what to read again, [`checkpoint`] how it is written down. Around them lies the
-//! shell: one thread that hears the log, one that replays what epochs lack, and tasks that watch the
-//! store and write checkpoints ([`node`]).
+//! it, [`recognising`] whether the log is the one that was folded, [`replaying`] what to read again,
+//! [`checkpoint`] how it is written down. Around them lies the shell: one thread that hears the log, one
+//! that replays what epochs lack, and tasks that watch the store and the log and write checkpoints ([`node`]).
 
 mod changes;
 pub mod checkpoint;
@@ -20,6 +20,7 @@ pub mod node;
 pub mod opening;
 mod partials;
 pub mod partition;
+pub mod recognising;
 mod replay;
 pub mod replaying;
 mod run;
@@ -30,6 +31,7 @@ mod status;
 pub mod stretch;
 pub mod trouble;
 pub mod wanted;
+mod watching;
 
 pub use crate::node::SpeedNode;
 pub use crate::settings::SpeedSettings;

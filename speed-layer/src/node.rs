@@ -15,7 +15,6 @@ use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
 use watershed_schemas::live::{LiveError, LiveSource, LiveStatus, Partials, PartialsRequest};
 use watershed_schemas::log::Log;
 use watershed_schemas::project::Project;
@@ -26,9 +25,9 @@ use crate::partials::{Patience, partials};
 use crate::replay::Replayer;
 use crate::run::Follower;
 use crate::settings::SpeedSettings;
-use crate::shared::{Shared, now_ms};
+use crate::shared::Shared;
 use crate::trouble::Source;
-use crate::{known, saving, status};
+use crate::{known, saving, status, watching};
 
 /// A running node.
 pub struct SpeedNode {
@@ -99,7 +98,7 @@ impl StreamNode {
         let tasks = vec![
             runtime.spawn(known::watch(shared.clone(), look.clone())),
             runtime.spawn(saving::keep_saving(shared.clone())),
-            runtime.spawn(watch_end(shared.clone(), log.clone())),
+            runtime.spawn(watching::watch(shared.clone(), log.clone())),
         ];
         let node = StreamNode { shared: shared.clone(), look, threads: Mutex::default(), tasks };
         let (announce, announced) = channel();
@@ -142,28 +141,6 @@ fn spawn(name: String, shared: Arc<Shared>, work: impl Fn() + Send + 'static) ->
             thread::sleep(shared.settings.retry_interval);
         }
     })
-}
-
-/// Looks up where the log ends, so that replies can say how far behind they are.
-async fn watch_end(shared: Arc<Shared>, log: Arc<dyn Log>) {
-    let mut ticks = interval(shared.settings.end_interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let (log, topic) = (log.clone(), shared.stream.topic.clone());
-        let (asked_at, asked_at_ms) = (shared.now(), now_ms());
-        match spawn_blocking(move || log.bounds(&topic)).await {
-            Ok(Ok(bounds)) => {
-                let mut progress = shared.progress();
-                progress.end = bounds.into_iter().map(|(partition, held)| (partition, held.until)).collect();
-                (progress.answered_at, progress.end_at_ms) = (asked_at, asked_at_ms);
-                drop(progress);
-                shared.set_trouble(Source::End, None);
-            }
-            Ok(Err(error)) => shared.set_trouble(Source::End, Some(format!("the log's end: {error}"))),
-            Err(error) => shared.set_trouble(Source::End, Some(format!("the log's end: {error}"))),
-        }
-    }
 }
 
 #[async_trait]

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use watershed_schemas::identity::TopicId;
 use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
 use watershed_schemas::view::View;
 
@@ -20,7 +21,9 @@ use crate::wanted::Wanted;
 pub struct Found {
     pub partition: Partition,
     pub held: OffsetRange,
-    /// Readable checkpoints, the furthest first.
+    /// As the log tells it.
+    pub topic_id: Option<TopicId>,
+    /// Readable checkpoints of this very log, the furthest first.
     pub checkpoints: Vec<Checkpoint>,
 }
 
@@ -50,7 +53,7 @@ pub fn open(
     wanted: &Wanted,
     views: &BTreeMap<String, Arc<View>>,
 ) -> Result<PartitionEpochs, Unopened> {
-    let Found { partition, held, checkpoints } = found;
+    let Found { partition, held, topic_id, checkpoints } = found;
     let newest = wanted.newest.from(partition, wanted.origin(partition, held));
     if held.until < newest {
         // Offsets below the watershed would be given out again, for records that no version holds.
@@ -64,6 +67,7 @@ pub fn open(
                 PartitionEpochs::new(partition, origin, start(partition, held, wanted)?)
             }
         };
+    epochs.follow(topic_id);
     complete(&mut epochs, wanted, views);
     Ok(epochs)
 }
@@ -81,20 +85,30 @@ pub fn complete(epochs: &mut PartitionEpochs, wanted: &Wanted, views: &BTreeMap<
     }
 }
 
-/// A checkpoint that the log continues and that holds something still wanted.
+/// True for a checkpoint that the log continues and that holds something still wanted.
+pub(crate) fn is_useful(
+    checkpoint: &Checkpoint,
+    partition: Partition,
+    held: OffsetRange,
+    wanted: &Wanted,
+) -> bool {
+    let live = checkpoint.live;
+    if !reaches(held, live) {
+        tracing::warn!(%partition, %live, %held, "a checkpoint is not used: the log does not continue it");
+        return false;
+    }
+    checkpoint.folds.keys().any(|key| wanted.keep.contains(key))
+}
+
+/// A useful checkpoint, gone on with.
 fn resumed(
     checkpoint: Checkpoint,
     partition: Partition,
     held: OffsetRange,
     wanted: &Wanted,
 ) -> Option<PartitionEpochs> {
-    let live = checkpoint.live;
-    if !reaches(held, live) {
-        tracing::warn!(%partition, %live, %held, "a checkpoint is not used: the log does not continue it");
-        return None;
-    }
-    let useful = checkpoint.folds.keys().any(|key| wanted.keep.contains(key));
-    useful.then(|| PartitionEpochs::restored(partition, checkpoint))
+    is_useful(&checkpoint, partition, held, wanted)
+        .then(|| PartitionEpochs::restored(partition, checkpoint))
 }
 
 /// The newest watershed if the log holds it, else the furthest watershed that it holds.

@@ -43,7 +43,7 @@ pub(crate) fn partials(
     let mut reply = Partials {
         watershed: request.watershed.clone(),
         live: Offsets::new(),
-        end: Offsets::new(),
+        end: progress.end.clone(),
         current_at_ms: progress.current_at_ms,
         partitions: Vec::new(),
         states: Vec::new(),

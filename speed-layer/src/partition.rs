@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use watershed_schemas::identity::{Fingerprint, LogIdentity, TopicId};
 use watershed_schemas::invariants;
 use watershed_schemas::log::NotNext;
 use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
@@ -23,6 +24,8 @@ pub struct PartitionEpochs {
     /// The log's start as this partition's origin epochs have it.
     origin: Offset,
     live: Offset,
+    /// The log that is followed: its topic's id, and the last record below `live`, as far as they are known.
+    log: LogIdentity,
     folds: BTreeMap<FoldKey, Fold>,
     /// Grows with every change; 0 is what a checkpoint gave.
     revision: u64,
@@ -33,12 +36,13 @@ pub struct PartitionEpochs {
 impl PartitionEpochs {
     /// A partition that will be followed from `live` on.
     pub fn new(partition: Partition, origin: Offset, live: Offset) -> Self {
-        PartitionEpochs { partition, origin, live, folds: BTreeMap::new(), revision: 1, chain: Chain::default() }
+        let (log, folds, chain) = (LogIdentity::default(), BTreeMap::new(), Chain::default());
+        PartitionEpochs { partition, origin, live, log, folds, revision: 1, chain }
     }
 
     /// A partition as a checkpoint has it.
     pub(crate) fn restored(partition: Partition, checkpoint: Checkpoint) -> Self {
-        let Checkpoint { origin, live, folds, chain } = checkpoint;
+        let Checkpoint { origin, live, log, folds, chain } = checkpoint;
         for fold in folds.values() {
             assert!(
                 fold.span().is_sound(live),
@@ -47,7 +51,7 @@ impl PartitionEpochs {
                 fold.span()
             );
         }
-        PartitionEpochs { partition, origin, live, folds, revision: 0, chain }
+        PartitionEpochs { partition, origin, live, log, folds, revision: 0, chain }
     }
 
     pub fn partition(&self) -> Partition {
@@ -61,6 +65,21 @@ impl PartitionEpochs {
 
     pub fn origin(&self) -> Offset {
         self.origin
+    }
+
+    /// What the log that is folded here can be recognised by.
+    pub fn log(&self) -> &LogIdentity {
+        &self.log
+    }
+
+    /// The topic that is followed from now on has this id.
+    pub fn follow(&mut self, topic_id: Option<TopicId>) {
+        self.log.topic_id = topic_id;
+    }
+
+    /// What was folded last ended with this record.
+    pub fn remember(&mut self, last: Option<Fingerprint>) {
+        self.log.last_records.extend(last.map(|last| (self.partition, last)));
     }
 
     pub fn revision(&self) -> u64 {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use watershed_schemas::decode::Decoder;
+use watershed_schemas::identity::Fingerprint;
 use watershed_schemas::log::{Delivery, Log, LogError, Records, Subscription};
 use watershed_schemas::offsets::{Offset, Offsets, Partition};
 
@@ -19,9 +20,9 @@ use crate::following::{Command, Event, FIRST_PAUSE, Following};
 use crate::opening::{self, Found};
 use crate::partition::PartitionEpochs;
 use crate::shared::{Broken, Held, Shared, Slot};
-use crate::{loading, saving};
 use crate::stretch::Stretch;
 use crate::wanted::Wanted;
+use crate::{loading, recognising, saving};
 
 /// How long one poll waits while partitions are being opened: what opens them arrives by another way.
 const OPENING_POLL: Duration = Duration::from_millis(5);
@@ -99,6 +100,9 @@ impl Follower {
                 self.happen(Event::Broken { partition, reason: Broken.to_string() });
             }
         }
+        for (partition, reason) in self.shared.take_suspicions() {
+            self.happen(Event::Broken { partition, reason });
+        }
         if let Some(ends) = self.news_of_ends() {
             self.happen(Event::Ends(ends));
         }
@@ -133,6 +137,9 @@ impl Follower {
             Ok(Delivery::Idle) => Event::Idle { answered_at: self.shared.progress().answered_at },
             Err(LogError::OutOfRange { partition, needed, held }) => {
                 Event::OutOfRange { partition, needed, held }
+            }
+            Err(error @ LogError::Truncated { partition, .. }) => {
+                Event::Broken { partition, reason: error.to_string() }
             }
             Err(error) => Event::Failed(error),
         }
@@ -209,7 +216,12 @@ impl Follower {
             Err(refused) => return Event::Refused { partition, refused },
         };
         let held = self.shared.held(partition);
-        match held.and_then(|held| held.write().map(|mut epochs| epochs.fold(&stretch))) {
+        let folded = held.and_then(|held| {
+            held.write().map(|mut epochs| {
+                epochs.fold(&stretch).map(|()| epochs.remember(Fingerprint::of_last(records)))
+            })
+        });
+        match folded {
             Ok(Ok(())) => {
                 self.shared.count(records.len(), &decoded.dead_letters);
                 Event::Folded { partition, live: range.until }
@@ -255,14 +267,44 @@ impl Follower {
 }
 
 async fn find(shared: &Arc<Shared>, log: Arc<dyn Log>, partition: Partition) -> Result<Found, String> {
-    let topic = shared.stream.topic.clone();
-    let bounds = spawn_blocking(move || log.bounds(&topic)).await.map_err(|error| error.to_string())?;
-    let bounds = bounds.map_err(|error| error.to_string())?;
+    let (held, topic_id) = {
+        let (log, topic) = (log.clone(), shared.stream.topic.clone());
+        asked(move || Ok((log.bounds(&topic)?, log.topic_id(&topic)?))).await?
+    };
     // An answer about the topic may leave a partition out for a moment: an error, never news.
-    let held = bounds.iter().find(|(named, _)| *named == partition).map(|(_, held)| *held);
+    let held = held.iter().find(|(named, _)| *named == partition).map(|(_, held)| *held);
     let held =
         held.ok_or_else(|| format!("partition {partition} is assigned, but the log does not name it"))?;
     let loaded = loading::load(&shared.store, &shared.stream.name, partition, held, &shared.views).await;
     let checkpoint = loaded.map_err(|error| format!("checkpoints: {error}"))?;
-    Ok(Found { partition, held, checkpoints: checkpoint.into_iter().collect() })
+    let wanted = known(shared).await.ok_or("the node stops")?;
+    let topic = shared.stream.topic.clone();
+    let recognised = spawn_blocking(move || {
+        recognising::recognise(&*log, &topic, partition, held, topic_id.as_ref(), &wanted.log)?;
+        // One that is of no use need not be recognised.
+        let useful = checkpoint.into_iter().filter(|of| opening::is_useful(of, partition, held, &wanted));
+        let checkpoint = recognising::recognised(&*log, &topic, partition, held, topic_id.as_ref(), useful);
+        let checkpoints = checkpoint.map_err(|error| error.to_string())?.into_iter().collect();
+        Ok(Found { partition, held, topic_id, checkpoints })
+    });
+    recognised.await.map_err(|error| error.to_string())?
+}
+
+/// What is wanted, once the store has been read. A log cannot be recognised before.
+async fn known(shared: &Shared) -> Option<Arc<Wanted>> {
+    while !shared.is_stopping() {
+        if let Some(wanted) = shared.wanted() {
+            return Some(wanted);
+        }
+        tokio::time::sleep(OPENING_POLL).await;
+    }
+    None
+}
+
+/// What the log answers, asked beside the runtime's threads.
+async fn asked<R: Send + 'static>(
+    ask: impl FnOnce() -> Result<R, LogError> + Send + 'static,
+) -> Result<R, String> {
+    let answer = spawn_blocking(ask).await.map_err(|error| error.to_string())?;
+    answer.map_err(|error| error.to_string())
 }

@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     wanted: Mutex<Option<Arc<Wanted>>>,
     progress: Mutex<Progress>,
     troubles: Mutex<BTreeMap<Source, String>>,
+    /// Partitions that are to be opened anew, and why.
+    suspicions: Mutex<Vec<(Partition, String)>>,
     stopping: AtomicBool,
     /// When all changes were last safe in the store; 0 before.
     saved_at_ms: AtomicI64,
@@ -117,6 +119,7 @@ impl Shared {
             wanted: Mutex::default(),
             progress: Mutex::default(),
             troubles: Mutex::default(),
+            suspicions: Mutex::default(),
             stopping: AtomicBool::new(false),
             saved_at_ms: AtomicI64::new(0),
             saving: tokio::sync::Mutex::new(()),
@@ -224,6 +227,16 @@ impl Shared {
                 troubles.remove(&source);
             }
         }
+    }
+
+    /// What the log was found to be speaks against what is folded of it.
+    pub fn suspect(&self, suspicions: Vec<(Partition, String)>) {
+        lock(&self.suspicions).extend(suspicions);
+    }
+
+    /// Each suspicion once.
+    pub fn take_suspicions(&self) -> Vec<(Partition, String)> {
+        std::mem::take(&mut lock(&self.suspicions))
     }
 
     pub fn trouble(&self) -> Option<String> {

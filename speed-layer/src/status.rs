@@ -12,6 +12,7 @@ pub(crate) fn status(shared: &Shared) -> LiveStatus {
     let progress = shared.progress().clone();
     let mut status = LiveStatus {
         node: shared.settings.node.clone(),
+        end: progress.end.clone(),
         current_at_ms: progress.current_at_ms,
         records: progress.records,
         dead_letters: progress.dead_letters,

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use watershed_schemas::identity::LogIdentity;
 use watershed_schemas::manifest::{Intent, Manifest, Version};
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 
@@ -18,6 +19,8 @@ pub struct Published {
     pub version: Version,
     pub watershed: Offsets,
     pub origin: Offsets,
+    /// The log that it was folded from.
+    pub log: LogIdentity,
     /// Hash by view.
     pub views: BTreeMap<String, String>,
 }
@@ -28,6 +31,7 @@ impl From<&Manifest> for Published {
             version: manifest.version,
             watershed: manifest.watershed.clone(),
             origin: manifest.origin.clone(),
+            log: manifest.log.clone(),
             views: manifest.views.iter().map(|(name, view)| (name.clone(), view.hash.clone())).collect(),
         }
     }
@@ -54,6 +58,8 @@ pub struct Wanted {
     pub newest: Epoch,
     /// Where the log began, as the newest version says; without a version the log itself says it.
     pub origin: Option<Offsets>,
+    /// The log that the newest version was folded from, as far as that is known.
+    pub log: LogIdentity,
 }
 
 impl Wanted {
@@ -91,6 +97,7 @@ pub fn wanted(views: &BTreeMap<String, String>, known: &Known, now_ms: i64) -> W
         keep,
         newest: known.newest.as_ref().map_or(Epoch::Origin, |newest| Epoch::At(newest.watershed.clone())),
         origin: known.newest.as_ref().map(|newest| newest.origin.clone()),
+        log: known.newest.as_ref().map(|newest| newest.log.clone()).unwrap_or_default(),
     }
 }
 

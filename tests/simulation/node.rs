@@ -286,5 +286,5 @@ fn found(partition: Partition, world: &World) -> Found {
     let decoded = written.map(|bytes| Checkpoint::decode(bytes, STREAM, partition, &world.views));
     let mut checkpoints: Vec<Checkpoint> = decoded.filter_map(Result::ok).collect();
     checkpoints.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.live));
-    Found { partition, held: world.held(partition), checkpoints }
+    Found { partition, held: world.held(partition), topic_id: None, checkpoints }
 }

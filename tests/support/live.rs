@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use object_store::memory::InMemory;
 use watershed_schemas::decode::Decoder;
+use watershed_schemas::identity::LogIdentity;
 use watershed_schemas::invariants;
 use watershed_schemas::live::{LiveError, LiveSource, LiveStatus, Partials, PartialsRequest};
 use watershed_schemas::log::{Log, Records};
@@ -131,6 +132,7 @@ pub fn manifest(version: u64, watershed: &Offsets, views: &BTreeMap<String, Arc<
         run_id: format!("run-{version}"),
         watershed: watershed.clone(),
         origin: watershed.partitions().map(|partition| (partition, Offset(0))).collect(),
+        log: LogIdentity::default(),
         created_at: "2026-03-03T00:00:00Z".to_string(),
         seconds: 0.0,
         rows_landed: 0,

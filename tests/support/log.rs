@@ -1,4 +1,5 @@
-//! A log in memory: partitions with holes, retention, producers and consumer groups.
+//! A log in memory: partitions with holes, retention, producers and consumer groups; topics that are truncated, or deleted
+//! and created anew.
 //!
 //! Clones share one log. Every call takes one lock, so what one thread appended is what the next
 //! call of any thread sees.
@@ -7,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use watershed_schemas::identity::TopicId;
 use watershed_schemas::log::{Delivery, Log, LogError, Reader, Records, Subscription};
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 
@@ -33,6 +35,11 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     topics: BTreeMap<String, Vec<PartitionLog>>,
+    /// How often a topic was created anew: part of its id.
+    recreated: BTreeMap<String, u64>,
+    /// Brokers that are too old to tell topics' ids.
+    hides_ids: bool,
+    cleanup_policies: BTreeMap<String, String>,
     groups: BTreeMap<(String, String), Group>,
     next_member: u64,
 }
@@ -110,9 +117,27 @@ impl MemoryLog {
         });
     }
 
+    /// An unclean election: the records from `end` on are gone, and their offsets are given out again.
+    pub fn truncate(&self, topic: &str, partition: i32, end: i64) {
+        self.change(topic, partition, |log| {
+            log.end = end;
+            log.records.retain(|record| record.offset < end);
+        });
+    }
+
+    /// From now on nobody is told topics' ids, as by brokers that are too old.
+    pub fn hide_ids(&self) {
+        self.lock().hides_ids = true;
+    }
+
+    pub fn set_cleanup_policy(&self, topic: &str, policy: &str) {
+        self.lock().cleanup_policies.insert(topic.to_string(), policy.to_string());
+    }
+
     /// The topic is deleted and created anew, empty.
     pub fn recreate(&self, topic: &str) {
         let mut state = self.lock();
+        *state.recreated.entry(topic.to_string()).or_default() += 1;
         for log in state.topics.get_mut(topic).into_iter().flatten() {
             *log = PartitionLog::default();
         }
@@ -254,6 +279,19 @@ impl Log for MemoryLog {
             positions: BTreeMap::new(),
             turn: 0,
         }))
+    }
+
+    fn topic_id(&self, topic: &str) -> Result<Option<TopicId>, LogError> {
+        let state = self.lock();
+        if !state.topics.contains_key(topic) {
+            return Err(LogError::UnknownTopic { topic: topic.to_string() });
+        }
+        let times = state.recreated.get(topic).copied().unwrap_or_default();
+        Ok((!state.hides_ids).then(|| TopicId(format!("{topic}#{times}"))))
+    }
+
+    fn cleanup_policy(&self, topic: &str) -> Result<Option<String>, LogError> {
+        Ok(self.lock().cleanup_policies.get(topic).cloned())
     }
 }
 

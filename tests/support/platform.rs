@@ -162,7 +162,7 @@ impl Platform {
         let log = kafka.log();
         let node = start_node(&project, &store, &log);
         let server = Server::start(
-            ServeSettings { listen: "127.0.0.1:0".into(), workers: Some(1) },
+            ServeSettings { workers: Some(1), ..ServeSettings::new("127.0.0.1:0") },
             project.clone(),
             store.clone(),
             node.clone(),

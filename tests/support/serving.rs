@@ -238,6 +238,7 @@ pub async fn publish(
         run_id: run,
         watershed,
         origin: offsets(&[(0, 0), (1, 0)]),
+        log: Default::default(),
         created_at: "2013-01-02T00:00:00Z".to_string(),
         seconds: 0.5,
         rows_landed: trips.len() as u64,
@@ -280,6 +281,8 @@ struct Script {
     /// Live trips by partition, above these watersheds, up to these positions.
     epochs: Vec<Epoch>,
     live: Offsets,
+    /// Partitions that end elsewhere than where they were folded to.
+    end: Offsets,
 }
 
 struct Epoch {
@@ -307,6 +310,11 @@ impl ScriptedLive {
 
     pub fn reach(&self, live: Offsets) {
         self.lock().live = live;
+    }
+
+    /// The log ends here, in partitions that no node holds too.
+    pub fn end_at(&self, end: Offsets) {
+        self.lock().end = end;
     }
 
     /// Opens (or replaces) the epoch of a watershed.
@@ -351,7 +359,7 @@ impl LiveSource for ScriptedLive {
         Ok(vec![Partials {
             watershed: epoch.watershed.clone(),
             live: script.live.clone(),
-            end: script.live.clone(),
+            end: script.live.furthest(&script.end),
             current_at_ms: if script.never_current { 0 } else { now_ms() },
             partitions,
             states,
@@ -366,7 +374,7 @@ impl LiveSource for ScriptedLive {
         Ok(vec![LiveStatus {
             node: "scripted".to_string(),
             live: script.live.clone(),
-            end: script.live.clone(),
+            end: script.live.furthest(&script.end),
             current_at_ms: if script.never_current { 0 } else { now_ms() },
             epochs: script.epochs.iter().map(|epoch| epoch.watershed.clone()).collect(),
             ..LiveStatus::default()

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use watershed_schemas::identity::{Fingerprint, TopicId};
 use watershed_schemas::log::{Delivery, Log, LogError, Reader, Records, Subscription};
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 
@@ -28,6 +29,8 @@ struct Watch {
     silent: Mutex<BTreeSet<Partition>>,
     /// Partitions whose next records do not arrive.
     losing: Mutex<BTreeSet<Partition>>,
+    /// Partitions that answers about the topic leave out.
+    hidden: Mutex<BTreeSet<Partition>>,
 }
 
 /// A call that can be made to fail.
@@ -76,6 +79,12 @@ impl WatchedLog {
         self.watch.losing.lock().expect("no test panics while it holds the watch").insert(partition);
     }
 
+    /// From now on answers about the topic leave these partitions out, and no others.
+    pub fn hide(&self, partitions: &[Partition]) {
+        *self.watch.hidden.lock().expect("no test panics while it holds the watch") =
+            partitions.iter().copied().collect();
+    }
+
     /// True until the records were lost.
     pub fn is_losing(&self, partition: Partition) -> bool {
         self.watch.losing.lock().expect("no test panics while it holds the watch").contains(&partition)
@@ -114,7 +123,30 @@ impl WatchedLog {
 impl Log for WatchedLog {
     fn bounds(&self, topic: &str) -> Result<Vec<(Partition, OffsetRange)>, LogError> {
         self.check(Call::Bounds)?;
-        self.log.bounds(topic)
+        let hidden = self.watch.hidden.lock().expect("no test panics while it holds the watch").clone();
+        let bounds = self.log.bounds(topic)?;
+        Ok(bounds.into_iter().filter(|(partition, _)| !hidden.contains(partition)).collect())
+    }
+
+    /// No replay: a record that is looked at again is folded nowhere.
+    fn record_at(
+        &self,
+        topic: &str,
+        partition: Partition,
+        offset: Offset,
+    ) -> Result<Option<Fingerprint>, LogError> {
+        self.check(Call::Reader)?;
+        self.log.record_at(topic, partition, offset)
+    }
+
+    fn topic_id(&self, topic: &str) -> Result<Option<TopicId>, LogError> {
+        self.check(Call::Bounds)?;
+        self.log.topic_id(topic)
+    }
+
+    fn cleanup_policy(&self, topic: &str) -> Result<Option<String>, LogError> {
+        self.check(Call::Bounds)?;
+        self.log.cleanup_policy(topic)
     }
 
     fn reader(&self, topic: &str, partition: Partition, from: Offset) -> Result<Box<dyn Reader>, LogError> {

@@ -48,6 +48,14 @@ pub struct ServeSettings {
     pub listen: String,
     /// Threads that serve connections; `None`: one per core.
     pub workers: Option<usize>,
+    /// `serve.wait_for_partitions`: how long a question waits for partitions that one speed node hands over to another.
+    pub wait_for_partitions: Duration,
+}
+
+impl ServeSettings {
+    pub fn new(listen: impl Into<String>) -> Self {
+        ServeSettings { listen: listen.into(), workers: None, wait_for_partitions: Duration::from_secs(1) }
+    }
 }
 
 /// A server that cannot be started.
@@ -86,7 +94,7 @@ impl Server {
         log: Option<Arc<dyn Log>>,
     ) -> Result<Server, ServeError> {
         let streams = Arc::new(Streams::new(project, store, live, log));
-        let serving = web::Data::new(Serving::new(streams.clone()));
+        let serving = web::Data::new(Serving::new(streams.clone(), settings.wait_for_partitions));
         let server = HttpServer::new(move || {
             App::new().app_data(serving.clone()).wrap(Compress::default()).configure(api)
         });

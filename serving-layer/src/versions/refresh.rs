@@ -58,6 +58,8 @@ struct Seen {
     readiness: Readiness,
     nodes: Vec<LiveStatus>,
     end: Offsets,
+    /// When speed nodes last held every partition.
+    covered_at: Option<Instant>,
     fully_probed: Option<Instant>,
     /// Versions that could not be read or loaded when they were last tried, and why.
     failures: BTreeMap<Version, String>,
@@ -313,6 +315,10 @@ impl Seen {
                 {
                     self.end.set(partition, end);
                 }
+                let held = nodes.iter().fold(Offsets::new(), |held, node| held.furthest(&node.live));
+                if !held.is_empty() && self.end.partitions().all(|partition| held.names(partition)) {
+                    self.covered_at = Some(Instant::now());
+                }
                 self.live_trouble = nodes.iter().find_map(|node| node.trouble.clone());
                 self.nodes = nodes;
             }
@@ -346,6 +352,11 @@ impl StreamState {
     /// The log's end as last heard.
     pub fn end(&self) -> Offsets {
         self.read(|seen| seen.end.clone())
+    }
+
+    /// When speed nodes were last seen to hold every partition.
+    pub fn covered_at(&self) -> Option<Instant> {
+        self.read(|seen| seen.covered_at)
     }
 
     /// How near the log's retention is to what the next batch run reads.

@@ -1,9 +1,9 @@
-//! Topics: created, counted, deleted.
+//! Topics: created, described, deleted.
 
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::types::RDKafkaErrorCode;
 use watershed_schemas::log::LogError;
 
@@ -52,6 +52,23 @@ impl KafkaLog {
         }
     }
 
+    /// A topic's setting in force; `None` where the brokers do not let this client see it.
+    pub(crate) fn topic_setting(&self, topic: &str, name: &str) -> Result<Option<String>, LogError> {
+        let (admin, options) = self.admin()?;
+        let answer = block_on(admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
+        let found = match answer {
+            Err(error) if error.rdkafka_error_code().is_some_and(is_refusal) => Vec::new(),
+            answer => answer.map_err(|error| crate::fault::fault(&self.settings().brokers, error))?,
+        };
+        let settings = found.into_iter().next().and_then(Result::ok);
+        let value = settings.as_ref().and_then(|settings| settings.get(name)?.value.clone());
+        // rdkafka does not show why an answer is empty: the brokers say that this client may not know.
+        if value.is_none() {
+            self.settings_are_hidden(topic);
+        }
+        Ok(value)
+    }
+
     fn admin(&self) -> Result<(AdminClient<Plain>, AdminOptions), LogError> {
         let settings = self.settings();
         let created = settings.admin()?.create_with_context(Plain);
@@ -95,4 +112,15 @@ impl KafkaLog {
             }
         }
     }
+}
+
+/// True for brokers that do not answer this client's question, or none of its kind.
+fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::UnsupportedFeature
+            | RDKafkaErrorCode::UnsupportedVersion
+    )
 }

@@ -13,6 +13,7 @@ mod queue;
 mod reader;
 mod settings;
 mod subscription;
+mod topic_id;
 
 pub use admin::Creation;
 pub use log::KafkaLog;

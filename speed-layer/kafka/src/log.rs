@@ -1,6 +1,7 @@
 //! The log over Kafka.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
+use watershed_schemas::identity::TopicId;
 use watershed_schemas::log::{Log, LogError, Reader, Subscription};
 use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
 
@@ -16,6 +18,7 @@ use crate::fault::{fault, topic_fault, unavailable};
 use crate::reader::KafkaReader;
 use crate::settings::KafkaSettings;
 use crate::subscription::KafkaSubscription;
+use crate::topic_id::topic_id;
 
 /// Kafka as a log. Cheap to clone: clones share a client for questions; each reader and
 /// subscription has a client of its own.
@@ -29,6 +32,8 @@ pub(crate) struct Inner {
     consumer: BaseConsumer<Plain>,
     /// The partitions that each topic was last seen with. They never become fewer.
     partitions: Mutex<HashMap<String, usize>>,
+    /// Whether it was said that the brokers do not tell topics' settings.
+    settings_are_hidden: AtomicBool,
 }
 
 impl KafkaLog {
@@ -36,7 +41,8 @@ impl KafkaLog {
     pub fn connect(settings: KafkaSettings) -> Result<Self, LogError> {
         let created = settings.consumer(None)?.create_with_context(Plain);
         let consumer = created.map_err(|error| fault(&settings.brokers, error))?;
-        Ok(KafkaLog { inner: Arc::new(Inner { settings, consumer, partitions: Mutex::default() }) })
+        let (partitions, settings_are_hidden) = (Mutex::default(), AtomicBool::new(false));
+        Ok(KafkaLog { inner: Arc::new(Inner { settings, consumer, partitions, settings_are_hidden }) })
     }
 
     pub fn settings(&self) -> &KafkaSettings {
@@ -49,6 +55,16 @@ impl KafkaLog {
             Ok(count) => Ok(Some(count)),
             Err(LogError::UnknownTopic { .. }) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Says once that the brokers do not tell topics' settings.
+    pub(crate) fn settings_are_hidden(&self, topic: &str) {
+        if !self.inner.settings_are_hidden.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                topic,
+                "the brokers do not tell the topic's settings: if it is compacted, that is not noticed"
+            );
         }
     }
 
@@ -81,6 +97,22 @@ impl Log for KafkaLog {
         let consumer: BaseConsumer<Member> = created.map_err(|error| self.inner.fault(error))?;
         consumer.subscribe(&[topic]).map_err(|error| self.inner.fault(error))?;
         Ok(Box::new(KafkaSubscription::new(Arc::clone(&self.inner), topic, consumer)))
+    }
+
+    fn topic_id(&self, topic: &str) -> Result<Option<TopicId>, LogError> {
+        let Inner { settings, consumer, .. } = &*self.inner;
+        let found = topic_id(consumer.client(), topic, settings.timeout);
+        consumer.poll(Duration::ZERO);
+        match found {
+            Ok(id) => Ok(id.map(TopicId)),
+            // Brokers of before topics had ids.
+            Err(RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion) => Ok(None),
+            Err(code) => Err(self.inner.topic_fault(topic, code)),
+        }
+    }
+
+    fn cleanup_policy(&self, topic: &str) -> Result<Option<String>, LogError> {
+        self.topic_setting(topic, "cleanup.policy")
     }
 }
 

@@ -1,7 +1,7 @@
 //! Messages by the batch, straight from librdkafka.
 //!
 //! rdkafka's own `poll` makes an event of every message and does not say at which offset a partition
-//! ended. This file is the only one in the crate that calls C.
+//! ended.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
@@ -24,6 +24,8 @@ const BATCH: usize = 4096;
 /// No more is taken once payloads have come to so many bytes: a delivery is no larger than this and one message
 /// more, or one batch more, which is at most what librdkafka holds ready.
 const ENOUGH_BYTES: usize = 8 << 20;
+/// Part of librdkafka's words for `LogTruncation`, under whatever code it reports it.
+const TRUNCATED: &str = "log truncation detected";
 
 /// What a queue holds.
 pub(crate) enum Message<'a> {
@@ -182,7 +184,12 @@ unsafe fn read(message: &rd_kafka_message_t) -> Message<'_> {
                     CStr::from_ptr(text).to_string_lossy().into_owned()
                 }
             };
-            Message::Fault { partition, code: error.into(), reason }
+            // An unclean election took the end of the partition: librdkafka says that in words only.
+            let code = match reason.contains(TRUNCATED) {
+                true => RDKafkaErrorCode::LogTruncation,
+                false => error.into(),
+            };
+            Message::Fault { partition, code, reason }
         }
     }
 }

@@ -57,6 +57,10 @@ impl Reader for KafkaReader {
                 Some(RDKafkaErrorCode::AutoOffsetReset) => {
                     return Err(self.log.out_of_range(&self.topic, self.partition, self.position));
                 }
+                Some(RDKafkaErrorCode::LogTruncation) => {
+                    let (topic, partition, position) = (self.topic.clone(), self.partition, self.position);
+                    return Err(LogError::Truncated { topic, partition, position });
+                }
                 Some(code) => return Err(self.log.topic_fault(&self.topic, code)),
                 None => {}
             }

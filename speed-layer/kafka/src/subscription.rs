@@ -123,6 +123,12 @@ impl KafkaSubscription {
                     self.consumer.context().stop(&self.consumer, partition);
                     self.adrift.insert(partition);
                 }
+                RDKafkaErrorCode::LogTruncation => {
+                    self.consumer.context().stop(&self.consumer, partition);
+                    let position = self.positions.get(&partition).copied().unwrap_or_default();
+                    let topic = self.topic.clone();
+                    self.pending.push_back(Err(LogError::Truncated { topic, partition, position }));
+                }
                 code => self.pending.push_back(Err(self.log.topic_fault(&self.topic, code))),
             }
         }

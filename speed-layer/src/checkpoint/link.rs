@@ -13,6 +13,7 @@ use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use watershed_schemas::identity::LogIdentity;
 use watershed_schemas::image::{Encoded, Extent};
 use watershed_schemas::layout::Object;
 use watershed_schemas::offsets::{Offset, Partition};
@@ -35,6 +36,7 @@ pub(crate) struct Header {
     pub partition: Partition,
     pub origin: Offset,
     pub live: Offset,
+    pub log: LogIdentity,
     /// The objects before it in the chain, the base first; none in a base.
     pub continues: Vec<String>,
     /// All folds that there were, changed or not.

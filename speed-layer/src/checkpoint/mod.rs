@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use arrow::error::ArrowError;
 use bytes::Bytes;
+use watershed_schemas::identity::LogIdentity;
 use watershed_schemas::image::{self, Encoded};
 use watershed_schemas::measure::StateError;
 use watershed_schemas::offsets::{Offset, Partition};
@@ -34,6 +35,8 @@ use link::{FoldHeader, Opened};
 pub struct Checkpoint {
     pub origin: Offset,
     pub live: Offset,
+    /// The log that was folded.
+    pub log: LogIdentity,
     pub folds: BTreeMap<FoldKey, Fold>,
     /// What it was decoded from: the next one continues it.
     pub(crate) chain: Chain,
@@ -139,7 +142,8 @@ impl Checkpoint {
             let table = table(view.clone(), key, chain, &mut links)?;
             folds.insert(key.clone(), Fold::restored(table, *span));
         }
-        Ok(Checkpoint { origin, live, folds, chain: Chain::loaded(links) })
+        let log = last.header.log.clone();
+        Ok(Checkpoint { origin, live, log, folds, chain: Chain::loaded(links) })
     }
 
     /// The objects that it was read from, the base first.

@@ -72,6 +72,7 @@ impl Snapshot {
             partition: epochs.partition(),
             origin: epochs.origin(),
             live: epochs.live(),
+            log: epochs.log().clone(),
             continues,
             folds,
         };

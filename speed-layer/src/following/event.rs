@@ -41,7 +41,8 @@ pub enum Event {
         partition: Partition,
         refused: Refused,
     },
-    /// A fold was left half-way: nobody may look at the partition's folds any more.
+    /// Nobody may look at the partition's folds any more: one was left half-way, or the log that they were made from is
+    /// not the one that is followed now.
     Broken {
         partition: Partition,
         reason: String,

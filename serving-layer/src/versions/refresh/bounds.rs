@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
-use watershed_schemas::log::Log;
+use watershed_schemas::log::{Log, LogError, refuse_fewer};
 use watershed_schemas::offsets::{OffsetRange, Offsets, Partition};
 
 use super::{Epoch, StreamState, Streams};
@@ -36,8 +36,10 @@ impl StreamState {
                 asked = Some(Instant::now());
                 let (log, topic) = (log.clone(), self.stream.topic.clone());
                 let bounds = tokio::task::spawn_blocking(move || log.bounds(&topic)).await;
-                if let Ok(Ok(bounds)) = bounds {
-                    self.heard(&bounds);
+                if let Ok(Ok(bounds)) = bounds
+                    && let Err(error) = self.heard(&bounds)
+                {
+                    tracing::warn!(stream = self.stream.name, %error, "the log's answer is not heeded");
                 }
             }
             tokio::time::sleep(ENDS_EVERY).await;
@@ -49,13 +51,21 @@ impl StreamState {
         self.read(|seen| Epoch::of_nodes(&seen.nodes, None)) == Epoch::Ready
     }
 
-    fn heard(&self, bounds: &[(Partition, OffsetRange)]) {
+    fn heard(&self, bounds: &[(Partition, OffsetRange)]) -> Result<(), LogError> {
         let mut seen = self.log.write().expect("no thread panics while it holds this lock");
+        refuse_fewer(&self.stream.topic, seen.partitions(), bounds)?;
         seen.observe(Instant::now(), bounds);
         drop(seen);
-        if !self.end_is_reported() {
-            let end: Offsets = bounds.iter().map(|(partition, held)| (*partition, held.until)).collect();
-            self.write(|seen| seen.end = end);
-        }
+        let is_reported = self.end_is_reported();
+        let end: Offsets = bounds.iter().map(|(partition, held)| (*partition, held.until)).collect();
+        self.write(|seen| {
+            for (partition, until) in end.iter() {
+                // A partition that no node has heard of yet is one: without it an answer would look complete.
+                if !is_reported || !seen.end.names(partition) {
+                    seen.end.set(partition, until);
+                }
+            }
+        });
+        Ok(())
     }
 }
