@@ -34,6 +34,7 @@ fn next(base: Option<&Manifest>, publisher: Partition) -> Manifest {
         run_id: format!("publisher{publisher}-{version}"),
         watershed,
         origin: Offsets::new(),
+        log: Default::default(),
         created_at: "2013-01-01T00:00:00.000Z".to_string(),
         seconds: 0.25,
         rows_landed: 1,

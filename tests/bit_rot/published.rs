@@ -181,7 +181,7 @@ impl Published {
         let live: Arc<dyn LiveSource> = self.live.clone();
         let streams = Arc::new(Streams::new(self.project.clone(), store.clone(), live, None));
         streams.refresh().await;
-        Serving::new(streams)
+        Serving::new(streams, std::time::Duration::ZERO)
     }
 
     /// A batch run upon a copy of `store`: what it publishes follows from what it reads.

@@ -170,12 +170,13 @@ impl World {
             keep: self.keys.clone(),
             newest: Epoch::Origin,
             origin: Some(Offsets::from_iter([(PARTITION, Offset(0))])),
+            log: Default::default(),
         }
     }
 
     fn opened(&self, checkpoint: Option<Checkpoint>) -> PartitionEpochs {
         let checkpoints = checkpoint.into_iter().collect();
-        let found = Found { partition: PARTITION, held: self.held(), checkpoints };
+        let found = Found { partition: PARTITION, held: self.held(), topic_id: None, checkpoints };
         opening::open(found, &self.wanted(), &self.views).expect("the log holds everything")
     }
 
