@@ -175,7 +175,7 @@ impl World {
 
     fn opened(&self, checkpoint: Option<Checkpoint>) -> PartitionEpochs {
         let checkpoints = checkpoint.into_iter().collect();
-        let found = Found { partition: PARTITION, held: self.held(), checkpoints };
+        let found = Found { partition: PARTITION, held: self.held(), topic_id: None, checkpoints };
         opening::open(found, &self.wanted(), &self.views).expect("the log holds everything")
     }
 
