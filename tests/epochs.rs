@@ -597,7 +597,8 @@ fn a_view_that_a_version_lacks_is_opened_anew_where_that_version_says_that_the_l
     let at = |offset| live::offsets(&[(0, offset)]);
     // The run saw an earlier start of the log than this node, a later one, the same.
     for (origin, missing) in [(0, vec![range(0, 20)]), (7, vec![range(7, 20)]), (3, vec![])] {
-        let found = Found { partition: Partition(0), held: range(3, 20), topic_id: None, checkpoints: Vec::new() };
+        let found =
+            Found { partition: Partition(0), held: range(3, 20), topic_id: None, checkpoints: Vec::new() };
         let mut epochs =
             opening::open(found, &wanted(&hashes, &Known::default(), 0), &views).expect("it opens");
         give(&mut epochs, view, &[3, 8, 19], range(3, 20)).expect("it is folded");
