@@ -26,6 +26,7 @@ mod partitions;
 mod publish;
 mod query;
 mod racing;
+mod rollback;
 mod schedule;
 mod simulation;
 mod sketches;

@@ -6,12 +6,14 @@
 //! instead. "No version yet" counts as a version that holds no view.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use watershed_schemas::identity::LogIdentity;
 use watershed_schemas::manifest::{Intent, Manifest, Version};
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 
 use crate::epoch::{Epoch, FoldKey};
+use crate::landed::Landed;
 
 /// What the speed layer needs to know of a published version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,7 @@ pub struct Published {
     pub log: LogIdentity,
     /// Hash by view.
     pub views: BTreeMap<String, String>,
+    pub landed: Arc<Landed>,
 }
 
 impl From<&Manifest> for Published {
@@ -33,6 +36,7 @@ impl From<&Manifest> for Published {
             origin: manifest.origin.clone(),
             log: manifest.log.clone(),
             views: manifest.views.iter().map(|(name, view)| (name.clone(), view.hash.clone())).collect(),
+            landed: Arc::new(Landed::from(manifest)),
         }
     }
 }
@@ -60,6 +64,8 @@ pub struct Wanted {
     pub origin: Option<Offsets>,
     /// The log that the newest version was folded from, as far as that is known.
     pub log: LogIdentity,
+    /// What can be read where the log has let go of it; nothing before there is a version.
+    pub landed: Arc<Landed>,
 }
 
 impl Wanted {
@@ -98,6 +104,7 @@ pub fn wanted(views: &BTreeMap<String, String>, known: &Known, now_ms: i64) -> W
         newest: known.newest.as_ref().map_or(Epoch::Origin, |newest| Epoch::At(newest.watershed.clone())),
         origin: known.newest.as_ref().map(|newest| newest.origin.clone()),
         log: known.newest.as_ref().map(|newest| newest.log.clone()).unwrap_or_default(),
+        landed: known.newest.as_ref().map(|newest| newest.landed.clone()).unwrap_or_default(),
     }
 }
 

@@ -141,6 +141,7 @@ pub fn manifest(version: u64, watershed: &Offsets, views: &BTreeMap<String, Arc<
         dead_letters: Vec::new(),
         views: views.iter().map(|(name, of)| (name.clone(), view(of))).collect(),
         gaps: Vec::new(),
+        ahead: Default::default(),
     }
 }
 

@@ -247,6 +247,7 @@ pub async fn publish(
         dead_letters: Vec::new(),
         views,
         gaps: Vec::new(),
+        ahead: Default::default(),
     };
     assert_eq!(store.publish(&manifest).await.expect("memory takes it"), Publication::Published);
     manifest
