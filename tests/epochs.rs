@@ -3,23 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::support::live::{self, DAILY, HOURLY};
 use ::support::log::{MemoryLog, Record};
 use proptest::prelude::*;
 use watershed_schemas::decode::Decoder;
 use watershed_schemas::invariants;
-use watershed_schemas::log::{Log, LogError, NotNext, Records};
+use watershed_schemas::log::{Log, NotNext, Records};
 use watershed_schemas::manifest::Version;
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 use watershed_schemas::view::View;
 use watershed_speed::checkpoint::{Checkpoint, Snapshot};
 use watershed_speed::epoch::{Epoch, FoldKey};
-use watershed_speed::landed::Landed;
 use watershed_speed::opening::{self, Found};
 use watershed_speed::partition::PartitionEpochs;
-use watershed_speed::replaying::{Missing, Place, Replaying};
 use watershed_speed::stretch::{Refused, Stretch};
 use watershed_speed::wanted::{Known, Published, Wanted, wanted};
 
@@ -427,6 +424,7 @@ fn published(version: u64, at: i64, views: &[(&str, &str)]) -> Published {
         origin: live::offsets(&[(0, 7)]),
         log: Default::default(),
         views: views.iter().map(|(name, hash)| (name.to_string(), hash.to_string())).collect(),
+        sql: BTreeMap::new(),
         landed: Arc::default(),
     }
 }
@@ -601,7 +599,8 @@ fn a_view_that_a_version_lacks_is_opened_anew_where_that_version_says_that_the_l
     let at = |offset| live::offsets(&[(0, offset)]);
     // The run saw an earlier start of the log than this node, a later one, the same.
     for (origin, missing) in [(0, vec![range(0, 20)]), (7, vec![range(7, 20)]), (3, vec![])] {
-        let found = Found { partition: Partition(0), held: range(3, 20), topic_id: None, checkpoints: Vec::new() };
+        let found =
+            Found { partition: Partition(0), held: range(3, 20), topic_id: None, checkpoints: Vec::new() };
         let mut epochs =
             opening::open(found, &wanted(&hashes, &Known::default(), 0), &views).expect("it opens");
         give(&mut epochs, view, &[3, 8, 19], range(3, 20)).expect("it is folded");
@@ -612,44 +611,4 @@ fn a_view_that_a_version_lacks_is_opened_anew_where_that_version_says_that_the_l
         assert_eq!(epochs.missing(), missing, "the log began at {origin}");
         assert_eq!(epochs.origin(), Offset(origin));
     }
-}
-
-#[test]
-fn after_a_rollback_a_partition_begins_where_the_log_and_what_has_landed_meet() {
-    let views = live::views(&live::project(&[HOURLY]));
-    let mut manifest = live::manifest(3, &live::offsets(&[(0, 10)]), &views);
-    manifest.ahead.until = live::offsets(&[(0, 15)]);
-    let known = Known { newest: Some(Published::from(&manifest)), ..Known::default() };
-    assert_eq!(at_open(&known, range(3, 20)), Ok((10, vec![])), "the log holds all of it");
-    assert_eq!(at_open(&known, range(12, 20)), Ok((15, vec![range(10, 15)])));
-    assert_eq!(at_open(&known, range(15, 15)), Ok((15, vec![range(10, 15)])), "nothing came since");
-    let lost = at_open(&known, range(16, 20)).expect_err("what lies between is nowhere");
-    assert!(lost.starts_with("gap at partition 0"), "{lost}");
-    let recreated = at_open(&known, range(0, 14)).expect_err("the log ends below what has landed");
-    assert!(recreated.contains("created anew") && recreated.contains("offset 15"), "{recreated}");
-}
-
-#[test]
-fn what_the_log_has_let_go_of_is_read_where_it_has_landed_and_the_rest_in_the_log() {
-    let views = live::views(&live::project(&[HOURLY]));
-    let landed = Landed::from(&live::manifest(1, &live::offsets(&[(0, 20)]), &views));
-    let missing = |from: i64| Missing { partition: Partition(0), range: range(from, 40) };
-    let out_of_range = |from: i64, held: OffsetRange| LogError::OutOfRange {
-        partition: Partition(0),
-        needed: Offset(from),
-        held,
-    };
-    let mut replaying = Replaying::new(Duration::from_millis(50));
-    assert_eq!(replaying.place(&missing(0), &landed), Place::Log, "the log is asked first");
-    assert!(replaying.moves(&missing(0), &out_of_range(0, range(12, 40)), &landed));
-    let piece = |from| Place::MasterDataset(landed.piece(Partition(0), Offset(from)).expect("it has landed"));
-    assert_eq!(replaying.place(&missing(0), &landed), piece(0));
-    assert_eq!(replaying.place(&missing(11), &landed), piece(11));
-    assert_eq!(replaying.place(&missing(12), &landed), Place::Log, "here the log begins");
-    let other = Missing { partition: Partition(1), range: range(0, 40) };
-    assert_eq!(replaying.place(&other, &landed), Place::Log);
-    // What neither holds stays missing, and the log's own reason is told.
-    assert!(!replaying.moves(&missing(25), &out_of_range(25, range(30, 40)), &landed));
-    assert_eq!(replaying.place(&missing(25), &landed), Place::Log);
-    assert!(!replaying.moves(&missing(0), &out_of_range(50, range(0, 40)), &landed), "it ends too early");
 }

@@ -34,6 +34,7 @@ mod speed;
 mod split;
 mod states;
 mod store;
+mod superseded;
 mod tidy;
 mod time_to_loss;
 mod verify;

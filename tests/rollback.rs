@@ -3,22 +3,20 @@
 
 mod histories;
 mod kafka;
-mod whole;
+mod replays;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use object_store::memory::InMemory;
 use serde_json::{Value as Json, json};
-use support::batch_world::{HOUR, TOPIC, VIEWS, World, assert_same, published, reading};
+use support::batch_world::{HOUR, STREAM, TOPIC, VIEWS, World, assert_same, published, reading};
+use support::whole::{Cells, Whole, cells, question};
 use watershed_batch::{BatchError, rollback};
 use watershed_schemas::layout;
-use watershed_schemas::manifest::{EventFile, Manifest, StoredFile, Version};
+use watershed_schemas::manifest::{EventFile, Manifest, Version};
 use watershed_schemas::offsets::{Gap, Offset, OffsetRange, Offsets, Partition};
-use watershed_speed::landed::Landed;
 use watershed_store::Store;
-
-use self::whole::{Cells, Whole, cells, question};
 
 fn hourly() -> World {
     World::with(&VIEWS[..1], Store::new(Arc::new(InMemory::new())))
@@ -206,42 +204,6 @@ async fn a_version_whose_watershed_cuts_through_a_file_is_refused_by_name() {
     assert!(matches!(&error, BatchError::Straddles { path, .. } if *path == cut), "{error}");
 }
 
-/// A file of nothing, as an index of ranges sees it.
-fn file(name: &str, from: i64, until: i64) -> EventFile {
-    let file = StoredFile { path: name.to_string(), bytes: 0, sha256: String::new(), rows: 0 };
-    let range = OffsetRange::new(Offset(from), Offset(until));
-    EventFile { file, date: 0, partition: Partition(0), range }
-}
-
-#[tokio::test]
-async fn pieces_follow_upon_one_another_over_all_that_has_landed_and_over_nothing_else() {
-    let world = hourly();
-    produce_some(&world, 0..8);
-    let mut manifest = world.publish().await.manifest;
-    let at = |offset| Offsets::from_iter([(Partition(0), Offset(offset))]);
-    (manifest.origin, manifest.watershed, manifest.ahead.until) = (at(2), at(20), at(40));
-    manifest.events = vec![file("late", 10, 20), file("a", 2, 5), file("b", 2, 5)];
-    manifest.ahead.events = vec![file("beyond", 25, 30)];
-    manifest.gaps = vec![Gap { partition: Partition(0), from: Offset(30), until: Offset(33) }];
-    let landed = Landed::from(&manifest);
-    assert_eq!(landed.until(Partition(0)), Offset(40));
-    let piece = |from: i64| {
-        let piece = landed.piece(Partition(0), Offset(from))?;
-        assert_eq!(piece.range.from, Offset(from));
-        let names: Vec<String> = piece.files.into_iter().map(|file| file.path).collect();
-        Some((piece.range.until.0, names.join(" ")))
-    };
-    let of = |until: i64, names: &str| Some((until, names.to_string()));
-    assert_eq!((piece(1), piece(40), piece(41)), (None, None, None), "nothing landed there");
-    assert_eq!((piece(2), piece(4)), (of(5, "a b"), of(5, "a b")));
-    assert_eq!(piece(5), of(10, ""), "dead letters and holes");
-    assert_eq!((piece(10), piece(20)), (of(20, "late"), of(25, "")));
-    assert_eq!(piece(27), of(30, "beyond"));
-    assert_eq!((piece(30), piece(32)), (None, None), "an accepted loss is not nothing");
-    assert_eq!(piece(33), of(40, ""));
-    assert_eq!(landed.piece(Partition(1), Offset(0)), None, "a partition that nobody has read");
-}
-
 /// Two versions of which the log has let go, and some records beyond them.
 async fn two_versions() -> Whole {
     let mut whole = Whole::start().await;
@@ -348,7 +310,7 @@ async fn questions_below_the_watershed_read_no_event_above_it() {
 async fn a_view_that_no_version_holds_is_live_from_the_origin_though_the_log_begins_later() {
     let mut whole = two_versions().await;
     whole.until_current().await;
-    whole.define(&VIEWS[..2]).await;
+    whole.define(STREAM, &VIEWS[..2]).await;
     whole.until_current().await;
     let weekly = json!({ "view": "weekly", "measures": ["readings"], "grain": "all" });
     let answer = support::live::eventually("the new view holds every reading", || async {

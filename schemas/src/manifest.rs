@@ -126,6 +126,9 @@ pub struct DeadLetterFile {
 pub struct ViewVersion {
     /// The hash of the definition that made it.
     pub hash: String,
+    /// That definition as it was written; empty where it was not kept.
+    #[serde(default)]
+    pub sql: String,
     /// The name that the view gives its window's start.
     pub window: String,
     /// The view's dimensions, then its measures, as its files name them.

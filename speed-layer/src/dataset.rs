@@ -4,6 +4,8 @@
 //! the order of offsets first. Events of a field that was declared after they landed have NULL in it, as
 //! in a batch run.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
@@ -38,7 +40,7 @@ impl Events {
     /// The events of a partition's range that these files hold, with these fields.
     pub fn decode(
         stream: &Stream,
-        fields: &[&str],
+        fields: &BTreeSet<String>,
         partition: Partition,
         range: OffsetRange,
         files: &[Bytes],
@@ -47,7 +49,7 @@ impl Events {
             let (events, offsets) = (DataFrame::empty(), Vec::new());
             return Ok(Events { partition, range, events, offsets });
         }
-        let columns = fields.iter().copied().chain([PARTITION_COLUMN, OFFSET_COLUMN]).map(col);
+        let columns = fields.iter().map(String::as_str).chain([PARTITION_COLUMN, OFFSET_COLUMN]).map(col);
         let offset = || col(OFFSET_COLUMN);
         let within = offset().gt_eq(lit(range.from.0)).and(offset().lt(lit(range.until.0)));
         let events = scan(stream, files)?.filter(within).select(columns.collect::<Vec<_>>()).collect()?;

@@ -80,7 +80,7 @@ pub fn complete(epochs: &mut PartitionEpochs, wanted: &Wanted, views: &BTreeMap<
         epochs.move_origin(origin.get(epochs.partition()));
     }
     for key in &wanted.open {
-        if let Some(view) = views.get(&key.view) {
+        if let Some(view) = wanted.view(views, &key.view) {
             epochs.open(key.clone(), view);
         }
     }

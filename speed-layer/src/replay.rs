@@ -18,6 +18,7 @@ use watershed_schemas::offsets::{OffsetRange, Partition};
 use crate::dataset::{self, Events};
 use crate::landed::{Landed, Piece};
 use crate::replaying::{Missing, Place, ReplayError, Replaying};
+use crate::run::{decoder, fields_read};
 use crate::shared::{Held, Shared};
 use crate::stretch::Stretch;
 use crate::trouble::Source;
@@ -33,7 +34,7 @@ pub(crate) struct Replayer {
     shared: Arc<Shared>,
     log: Arc<dyn Log>,
     runtime: Handle,
-    /// The fields that views read.
+    /// What records and events are read to.
     fields: BTreeSet<String>,
     decoder: Decoder,
     replaying: Replaying,
@@ -45,9 +46,8 @@ pub(crate) struct Replayer {
 
 impl Replayer {
     pub fn new(shared: Arc<Shared>, log: Arc<dyn Log>, runtime: Handle) -> Self {
-        let fields = shared.views.values().flat_map(|view| view.fields_read()).map(str::to_string);
-        let fields: BTreeSet<String> = fields.collect();
-        let decoder = Decoder::new(&shared.stream, &names(&fields));
+        let fields = fields_read(&shared);
+        let decoder = decoder(&shared, &fields);
         let replaying = Replaying::new(shared.settings.retry_interval);
         Replayer { shared, log, runtime, fields, decoder, replaying, reader: None, events: None }
     }
@@ -87,10 +87,14 @@ impl Replayer {
 
     /// Reads and folds one slice.
     fn replay(&mut self, missing: &Missing, held: &Held) -> Result<(), ReplayError> {
-        let landed = self.shared.wanted().map(|wanted| wanted.landed.clone()).unwrap_or_default();
+        let wanted = self.shared.wanted();
+        if let Some(wanted) = &wanted {
+            self.read_more(wanted.fields_read(&self.shared.views));
+        }
+        let landed = wanted.map(|wanted| wanted.landed.clone()).unwrap_or_default();
         let slice = match self.replaying.place(missing, &landed) {
-            Place::Log => self.from_log(missing, &landed)?,
-            Place::MasterDataset(piece) => Some(self.from_dataset(missing, &piece)?),
+            Place::Log => self.slice_of_log(missing, &landed)?,
+            Place::MasterDataset(piece) => Some(self.slice_of_dataset(missing, &piece)?),
         };
         let Some((range, events)) = slice else { return Ok(()) };
         let stretch = Stretch::new(missing.partition, range, &events)?;
@@ -100,8 +104,16 @@ impl Replayer {
         Ok(())
     }
 
+    /// From here on reads these fields too.
+    fn read_more(&mut self, fields: BTreeSet<String>) {
+        if !fields.is_subset(&self.fields) {
+            self.fields.extend(fields);
+            (self.decoder, self.events) = (decoder(&self.shared, &self.fields), None);
+        }
+    }
+
     /// The next slice of the log. `None` if nothing came, or the log has let go of it and there is another place for it.
-    fn from_log(
+    fn slice_of_log(
         &mut self,
         missing: &Missing,
         landed: &Landed,
@@ -130,7 +142,7 @@ impl Replayer {
     }
 
     /// The next slice of the master dataset.
-    fn from_dataset(
+    fn slice_of_dataset(
         &mut self,
         missing: &Missing,
         piece: &Piece,
@@ -152,8 +164,8 @@ impl Replayer {
                 () = stopping(&self.shared) => Err(ReplayError::Stopping),
             }
         })?;
-        let (fields, range) = (names(&self.fields), piece.range);
-        let events = Events::decode(&self.shared.stream, &fields, partition, range, &files);
+        let range = piece.range;
+        let events = Events::decode(&self.shared.stream, &self.fields, partition, range, &files);
         events.map_err(|source| ReplayError::Events { partition, range, source })
     }
 
@@ -171,10 +183,6 @@ impl Replayer {
             self.shared.set_trouble(Source::Replay(partition), Some(trouble));
         }
     }
-}
-
-fn names(fields: &BTreeSet<String>) -> Vec<&str> {
-    fields.iter().map(String::as_str).collect()
 }
 
 /// Ends when the node stops.

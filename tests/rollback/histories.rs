@@ -6,9 +6,8 @@ use std::time::Duration;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
+use support::whole::{Whole, question};
 use watershed_batch::{BatchError, Outcome, Retention};
-
-use super::whole::{Whole, question};
 
 /// How many histories are run unless `WATERSHED_HISTORIES` says otherwise; `WATERSHED_SEED` replays one alone.
 const HISTORIES: u64 = 12;

@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 use object_store::memory::InMemory;
 use reqwest::Client;
 use serde_json::{Value as Json, json};
-use support::batch_world::{HOUR, STREAM, TOPIC, VIEWS, World, YEAR_2013, project, reading};
-use support::serving::client;
 use watershed_batch::{BatchError, Outcome};
 use watershed_schemas::invariants;
 use watershed_schemas::log::Log;
@@ -17,6 +15,9 @@ use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
 use watershed_serving::http::{ServeSettings, Server};
 use watershed_speed::{SpeedNode, SpeedSettings};
 use watershed_store::Store;
+
+use crate::batch_world::{HOUR, TOPIC, VIEWS, World, YEAR_2013, project, reading};
+use crate::serving::client;
 
 /// What the oracle remembers of a record that is an event.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct Whole {
     client: Client,
     /// Numbers nodes, so that each has a name of its own.
     nodes: usize,
+    /// Whether an answer, of which this is the block, counts a reading of so many units.
+    pub counts: fn(&Json, i64) -> bool,
     /// Answers compared with the oracle's.
     pub checked: u64,
 }
@@ -54,6 +57,7 @@ impl Whole {
             server: None,
             client: client(),
             nodes: 0,
+            counts: |_, _| true,
             checked: 0,
         };
         whole.restart().await;
@@ -86,9 +90,9 @@ impl Whole {
         (self.node, self.server) = (Some(node), Some(server.expect("the server starts")));
     }
 
-    /// From here on the project has these views.
-    pub async fn define(&mut self, views: &[&str]) {
-        self.world.project = project(STREAM, views);
+    /// From here on the project has this stream and these views.
+    pub async fn define(&mut self, stream: &str, views: &[&str]) {
+        self.world.project = project(stream, views);
         self.restart().await;
     }
 
@@ -156,7 +160,9 @@ impl Whole {
         let (watershed, live) = (&answer["answer"]["watershed"], &answer["answer"]["live"]);
         let at = |offsets: &Json, partition: i32| offsets[partition.to_string()].as_i64().unwrap_or_default();
         let mut expected = Cells::new();
-        for reading in self.readings.iter().filter(|of| of.offset < at(live, of.partition)) {
+        let counted = |of: &&Reading| (self.counts)(&answer["answer"], of.units);
+        let below = |of: &&Reading| of.offset < at(live, of.partition);
+        for reading in self.readings.iter().filter(below).filter(counted) {
             let cell = expected.entry((reading.hour, reading.site.to_string())).or_default();
             *cell = (cell.0 + 1, cell.1 + reading.units);
         }
