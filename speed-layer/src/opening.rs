@@ -108,8 +108,7 @@ fn resumed(
     held: OffsetRange,
     wanted: &Wanted,
 ) -> Option<PartitionEpochs> {
-    is_useful(&checkpoint, partition, held, wanted)
-        .then(|| PartitionEpochs::restored(partition, checkpoint))
+    is_useful(&checkpoint, partition, held, wanted).then(|| PartitionEpochs::restored(partition, checkpoint))
 }
 
 /// Where what has landed ends, at the newest watershed or above it.
