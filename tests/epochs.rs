@@ -424,6 +424,8 @@ fn published(version: u64, at: i64, views: &[(&str, &str)]) -> Published {
         origin: live::offsets(&[(0, 7)]),
         log: Default::default(),
         views: views.iter().map(|(name, hash)| (name.to_string(), hash.to_string())).collect(),
+        sql: BTreeMap::new(),
+        landed: Arc::default(),
     }
 }
 

@@ -43,6 +43,7 @@ fn next(base: Option<&Manifest>, publisher: Partition) -> Manifest {
         dead_letters: Vec::new(),
         views: BTreeMap::new(),
         gaps: Vec::new(),
+        ahead: Default::default(),
     }
 }
 

@@ -20,7 +20,7 @@ use object_store::{
 use watershed_schemas::invariants;
 use watershed_schemas::live::{LiveError, LiveSource, PartialsRequest};
 use watershed_schemas::log::Log;
-use watershed_schemas::offsets::{Offset, Offsets, Partition};
+use watershed_schemas::offsets::{Gap, Offset, Offsets, Partition};
 use watershed_speed::SpeedSettings;
 use watershed_store::Store;
 
@@ -275,7 +275,10 @@ async fn a_watershed_that_the_log_has_left_behind_is_a_trouble_and_never_jumped_
 
     // A batch run that accepts the gap moves the watershed past it.
     let next = live::offsets(&[(0, 80), (1, 80)]);
-    publish(&speed, 2, &next).await;
+    let mut accepted = live::manifest(2, &next, &speed.views);
+    accepted.gaps = vec![Gap { partition: Partition(0), from: Offset(20), until: Offset(50) }];
+    let published = store.publish(&accepted).await.expect("the store answers");
+    assert_eq!(published, watershed_store::Publication::Published);
     let reply = speed.until_current("rides_hourly", &next).await;
     speed.check("rides_hourly", &reply, &memory);
     live::eventually("the old epoch says that its gap stays a gap", || async {

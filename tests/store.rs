@@ -40,6 +40,7 @@ fn manifest(version: u64, run: &str) -> Manifest {
         dead_letters: Vec::new(),
         views: Default::default(),
         gaps: Vec::new(),
+        ahead: Default::default(),
     }
 }
 

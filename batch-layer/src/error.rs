@@ -7,7 +7,7 @@ use watershed_schemas::identity::{OtherLog, REPAIR};
 use watershed_schemas::log::{LogError, NotNext};
 use watershed_schemas::manifest::Version;
 use watershed_schemas::measure::StateError;
-use watershed_schemas::offsets::{Offset, Partition};
+use watershed_schemas::offsets::{Gap, Offset, OffsetRange, Partition};
 use watershed_store::StoreError;
 
 #[derive(Debug, thiserror::Error)]
@@ -25,8 +25,8 @@ pub enum BatchError {
     )]
     Gap { topic: String, partition: Partition, needed: Offset, start: Offset },
     #[error(
-        "topic {topic} ends at offset {end} in partition {partition}, but version {version} has folded it up to \
-         {watershed}: the topic was truncated or created anew; restore it, or begin anew under another stream name \
+        "topic {topic} ends at offset {end} in partition {partition}, but with version {version} it has been read \
+         up to {watershed}: the topic was truncated or created anew; restore it, or begin anew under another stream name \
          or store.url"
     )]
     Truncated { topic: String, partition: Partition, version: Version, watershed: Offset, end: Offset },
@@ -42,7 +42,7 @@ pub enum BatchError {
     )]
     Compacted { topic: String, policy: String },
     #[error(
-        "topic {topic} shows no partition {partition}, which version {version} has folded up to {watershed}: \
+        "topic {topic} shows no partition {partition}, which with version {version} has been read up to {watershed}: \
          the broker may be starting; run again when it shows all of the topic"
     )]
     PartitionMissing { topic: String, partition: Partition, version: Version, watershed: Offset },
@@ -72,13 +72,24 @@ pub enum BatchError {
          moment: go back to one of {oldest} to {newest}"
     )]
     PastRetention { stream: String, version: Version, oldest: Version, newest: Version },
-    /// What was below the watershed would have to be live again.
+    /// What would be live again after a rollback has landed only in part, and the log has let go of the rest.
     #[error(
-        "topic {topic} begins at offset {start} in partition {partition}, but with version {version} everything from \
-         {needed} on is live again: Kafka has let go of what lies between, and rebuilding live states from the \
-         master dataset is not supported yet; go back to a version whose watershed is {start} or later there"
+        "topic {topic} begins at offset {start} in partition {partition}, but records have landed only up to {landed}: \
+         what lies between is gone, so no live answer above version {version} would be whole; a batch run with \
+         --accept-gap writes the loss down, and one can go back to what it publishes"
     )]
-    Forgotten { topic: String, partition: Partition, version: Version, needed: Offset, start: Offset },
+    Forgotten { topic: String, partition: Partition, version: Version, landed: Offset, start: Offset },
+    #[error(
+        "version {version} lies below a loss that was accepted, {gap}: what was live above it cannot be made live \
+         again; go back to a version whose watershed is {until} or later there",
+        until = .gap.until
+    )]
+    BelowGap { version: Version, gap: Gap },
+    #[error(
+        "{path} holds events on both sides of version {version}'s watershed {watershed} in partition {partition} \
+         ({range}), so they cannot be told apart by file; go back to another version"
+    )]
+    Straddles { path: String, version: Version, partition: Partition, range: OffsetRange, watershed: Offset },
     #[error("a worker of the run ended early: {0}")]
     Worker(#[from] tokio::task::JoinError),
 }

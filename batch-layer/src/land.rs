@@ -225,7 +225,7 @@ impl Source {
             for ViewPlan { view, whole } in self.views.iter() {
                 if !whole {
                     let starts = touched.entry(view.name.clone()).or_default();
-                    touched::add(starts, view, &landed)?;
+                    touched::add(starts, view, landed.clone().lazy())?;
                 }
             }
             events = encode::events_by_date(&self.stream, &landed, &from)?;

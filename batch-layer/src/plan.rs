@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use watershed_schemas::manifest::{Manifest, Version};
-use watershed_schemas::offsets::{Gap, OffsetRange, Offsets, Partition};
+use watershed_schemas::manifest::{Ahead, Manifest, StoredFile, Version};
+use watershed_schemas::offsets::{Gap, Offset, OffsetRange, Offsets, Partition};
 use watershed_schemas::stream::Stream;
 use watershed_schemas::view::View;
 
@@ -39,7 +39,8 @@ pub struct Wishes {
     pub other_topic: bool,
 }
 
-/// `None` when the newest version already says everything.
+/// `None` when the newest version already says everything. What has landed above its watershed, since a rollback, is
+/// not landed again, so the log need not hold it.
 pub fn plan(
     stream: &Stream,
     views: &[Arc<View>],
@@ -54,11 +55,11 @@ pub fn plan(
         Some(base) => base.origin.clone(),
         None => bounds.iter().map(|(partition, held)| (*partition, held.from)).collect(),
     };
-    let watershed = base.map_or(&origin, |base| &base.watershed);
+    let landed = base.map_or_else(|| origin.clone(), Manifest::landed);
     let mut gaps = base.map_or(Vec::new(), |base| base.gaps.clone());
     let mut ranges = Vec::new();
     for (partition, held) in bounds {
-        let needed = watershed.get(*partition);
+        let needed = landed.get(*partition);
         if held.from > needed {
             if !wishes.accept_gap {
                 let (topic, start) = (stream.topic.clone(), held.from);
@@ -92,35 +93,70 @@ pub fn plan(
     Ok(Some(Plan { version, target, origin, ranges, gaps, views }))
 }
 
-/// A version that is published again wants everything from its watershed on to be live: the log must hold that.
-pub(crate) fn refuse_forgotten_log(
+/// What the newest version has landed above an older one's watershed, if that version can be published again: then
+/// everything above its watershed is live, so the log and what has landed must hold all of it together.
+pub fn going_back(
     stream: &Stream,
     old: &Manifest,
+    newest: &Manifest,
     bounds: &[(Partition, OffsetRange)],
-) -> Result<(), BatchError> {
-    refuse_shrunken_log(stream, old, bounds)?;
+) -> Result<Ahead, BatchError> {
+    refuse_shrunken_log(stream, newest, bounds)?;
+    let (version, landed) = (old.version, newest.landed());
     for (partition, held) in bounds {
-        let needed = old.watershed.get(*partition);
-        if held.from > needed {
-            let (topic, version, start) = (stream.topic.clone(), old.version, held.from);
-            return Err(BatchError::Forgotten { topic, partition: *partition, version, needed, start });
+        let landed = landed.get(*partition);
+        if held.from > landed {
+            let (topic, start) = (stream.topic.clone(), held.from);
+            return Err(BatchError::Forgotten { topic, partition: *partition, version, landed, start });
         }
     }
-    Ok(())
+    let lost = newest.gaps.iter().find(|gap| gap.until > old.watershed.get(gap.partition));
+    if let Some(gap) = lost {
+        return Err(BatchError::BelowGap { version, gap: *gap });
+    }
+    let above = |file: &StoredFile, partition: Partition, range: OffsetRange| {
+        let watershed = old.watershed.get(partition);
+        if range.from < watershed && watershed < range.until {
+            let path = file.path.clone();
+            return Err(BatchError::Straddles { path, version, partition, range, watershed });
+        }
+        Ok(range.from >= watershed)
+    };
+    let mut ahead = Ahead { until: beyond(&landed, &old.watershed), ..Ahead::default() };
+    for file in newest.landed_events() {
+        if above(&file.file, file.partition, file.range)? {
+            ahead.events.push(file.clone());
+        }
+    }
+    for file in newest.landed_dead_letters() {
+        if above(&file.file, file.partition, file.range)? {
+            ahead.dead_letters.push(file.clone());
+        }
+    }
+    Ok(ahead)
 }
 
-/// A log that ends before the watershed, or lacks a partition of it, is not the log that was folded.
+/// Those positions that lie beyond a watershed.
+fn beyond(positions: &Offsets, watershed: &Offsets) -> Offsets {
+    let lies_beyond = |(partition, offset): &(Partition, Offset)| *offset > watershed.get(*partition);
+    positions.iter().filter(lies_beyond).collect()
+}
+
+/// A log that ends before what has landed, or lacks a partition of it, is not the log that was read.
 pub(crate) fn refuse_shrunken_log(
     stream: &Stream,
     base: &Manifest,
     bounds: &[(Partition, OffsetRange)],
 ) -> Result<(), BatchError> {
-    for (partition, watershed) in base.watershed.iter() {
+    for (partition, landed) in base.landed().iter() {
         let (topic, version) = (stream.topic.clone(), base.version);
         match bounds.iter().find(|(shown, _)| *shown == partition) {
-            None => return Err(BatchError::PartitionMissing { topic, partition, version, watershed }),
-            Some((_, held)) if held.until < watershed => {
-                return Err(BatchError::Truncated { topic, partition, version, watershed, end: held.until });
+            None => {
+                return Err(BatchError::PartitionMissing { topic, partition, version, watershed: landed });
+            }
+            Some((_, held)) if held.until < landed => {
+                let (watershed, end) = (landed, held.until);
+                return Err(BatchError::Truncated { topic, partition, version, watershed, end });
             }
             Some(_) => {}
         }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, SecondsFormat};
 use watershed_schemas::identity::LogIdentity;
-use watershed_schemas::manifest::Manifest;
+use watershed_schemas::invariants;
+use watershed_schemas::manifest::{Ahead, Manifest};
 use watershed_schemas::stream::Stream;
 use watershed_store::Store;
 
@@ -18,7 +19,8 @@ pub(crate) struct RunFacts<'a> {
     pub log: LogIdentity,
 }
 
-/// The manifest of the version that a run makes on top of `base`, before any view has been recomputed.
+/// The manifest of the version that a run makes on top of `base`, before any view has been recomputed. What `base` has
+/// above its watershed lies below the new one, and is taken over as it is.
 pub(crate) fn manifest(
     stream: &Stream,
     base: Option<&Manifest>,
@@ -26,8 +28,17 @@ pub(crate) fn manifest(
     landed: &Landed,
     run: RunFacts<'_>,
 ) -> Manifest {
-    let before = |base: &Manifest| (base.events.clone(), base.dead_letters.clone());
-    let (mut events, mut dead_letters) = base.map(before).unwrap_or_default();
+    let above = base.map(Manifest::landed).unwrap_or_default();
+    assert!(
+        plan.target.covers(&above),
+        "invariant {}: {above} has landed, beyond the new watershed {}",
+        invariants::COVER,
+        plan.target
+    );
+    let before = |base: &Manifest| {
+        (base.landed_events().cloned().collect(), base.landed_dead_letters().cloned().collect())
+    };
+    let (mut events, mut dead_letters): (Vec<_>, Vec<_>) = base.map(before).unwrap_or_default();
     events.extend(landed.events.iter().cloned());
     dead_letters.extend(landed.dead_letters.iter().cloned());
     let mut log = run.log;
@@ -47,6 +58,7 @@ pub(crate) fn manifest(
         dead_letters,
         views: BTreeMap::new(),
         gaps: plan.gaps.clone(),
+        ahead: Ahead::default(),
     }
 }
 

@@ -81,6 +81,7 @@ impl Recomputing<'_> {
         let measures = view.measures.iter().map(|measure| measure.name.clone());
         let view = ViewVersion {
             hash: view.hash.clone(),
+            sql: view.sql.clone(),
             window: view.window.name.clone(),
             columns: view.dimensions.iter().map(|dimension| dimension.name.clone()).chain(measures).collect(),
             rows: files.iter().map(|file| file.file.rows).sum(),

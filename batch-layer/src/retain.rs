@@ -127,10 +127,10 @@ async fn keep_what_other_streams_name(
     Ok(())
 }
 
-/// The paths of all files of a version.
+/// The paths of all files of a version, those above its watershed too.
 fn named(manifest: &Manifest) -> impl Iterator<Item = String> + '_ {
-    let events = manifest.events.iter().map(|file| &file.file);
-    let dead_letters = manifest.dead_letters.iter().map(|file| &file.file);
+    let events = manifest.landed_events().map(|file| &file.file);
+    let dead_letters = manifest.landed_dead_letters().map(|file| &file.file);
     let views = manifest.views.values().flat_map(|view| &view.files).map(|file| &file.file);
     events.chain(dead_letters).chain(views).map(|file| file.path.clone())
 }

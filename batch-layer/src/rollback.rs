@@ -13,9 +13,10 @@ use crate::lease::{self, Lease};
 use crate::publish::rfc3339;
 use crate::{BatchError, Job, Outcome, Report, catalog, plan};
 
-/// Publishes version `to` again under the next number, *with its own watershed*: what came after it is live
-/// again, and the next run lands and folds it anew. The intent lets the speed layer open that older epoch as it would
-/// a run's, so the log must still hold everything from there on.
+/// Publishes version `to` again under the next number, *with its own watershed*: what came after it is live again, and
+/// the next run folds it anew. The intent lets the speed layer open that older epoch as it would a run's. What newer
+/// versions had landed stays named by the version that is published: the speed layer replays it from there where the log
+/// has let go of it, and the next run takes it over instead of landing it again.
 pub async fn rollback(job: &Job, to: Version) -> Result<Outcome, BatchError> {
     let started_ms = (job.now)();
     lease::sweep(&job.store, &job.stream.name, job.options.lease, started_ms).await?;
@@ -26,7 +27,8 @@ pub async fn rollback(job: &Job, to: Version) -> Result<Outcome, BatchError> {
     identity::recognise_topic(job, Some(&newest)).await?;
     let bounds = job.bounds().await?;
     identity::recognise_records(job, Some(&newest), &bounds).await?;
-    plan::refuse_forgotten_log(&job.stream, &old, &bounds)?;
+    // A refusal is told before anything is announced; the decision that counts is made when the intent is out.
+    plan::going_back(&job.stream, &old, &newest, &bounds)?;
     let intent = job.intent(newest.version.next(), old.watershed, started_ms);
     let intent = match lease::announce(&job.store, intent, started_ms).await? {
         Lease::Held(intent) => intent,
@@ -68,9 +70,11 @@ async fn publish_again(job: &Job, to: Version, newest_seen: Version) -> Result<O
     if newest.version != newest_seen {
         return Ok(Outcome::Lost { winner: newest.run_id });
     }
+    let ahead = plan::going_back(&job.stream, &old, &newest, &job.bounds().await?)?;
     let manifest = Manifest {
         // The log is recognised by what was last read of it.
         log: newest.log,
+        ahead,
         version: newest.version.next(),
         run_id: job.options.run_id.clone(),
         created_at: rfc3339((job.now)()),
@@ -82,7 +86,12 @@ async fn publish_again(job: &Job, to: Version, newest_seen: Version) -> Result<O
     match job.store.publish(&manifest).await? {
         Publication::Lost { winner } => Ok(Outcome::Lost { winner }),
         Publication::Published => {
-            let mut report = Report { manifest, dead_letters: Default::default(), warnings: Vec::new() };
+            let mut report = Report {
+                manifest,
+                rows_taken_over: 0,
+                dead_letters: Default::default(),
+                warnings: Vec::new(),
+            };
             if let Err(error) = catalog::refresh(&job.store).await {
                 report.warnings.push(format!("the catalogue was not refreshed: {error}"));
             }

@@ -19,7 +19,7 @@ use crate::plan::{Plan, Wishes, plan};
 use crate::progress::{Progress, Stage};
 use crate::publish::{self, RunFacts};
 use crate::recompute::Recomputing;
-use crate::touched::Touched;
+use crate::touched::{self, Touched};
 use crate::{BatchError, Retention, catalog, retain};
 
 /// Milliseconds since 1970-01-01. Decisions take their time from here.
@@ -100,6 +100,8 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Report {
     pub manifest: Manifest,
+    /// Rows that runs before a rollback had landed, below the new watershed again.
+    pub rows_taken_over: u64,
     /// Dead letters that this run landed, by kind.
     pub dead_letters: BTreeMap<String, u64>,
     /// What went wrong after publication: the version stands, tidying is left to the next run.
@@ -198,8 +200,12 @@ impl Job {
             },
             progress: &*self.progress,
         };
-        let landed = landing.land(&plan.ranges, written).await?;
+        let mut landed = landing.land(&plan.ranges, written).await?;
         identity::recheck(self, plan.version, &recognised.topic_id).await?;
+        let ahead = base.map_or(&[][..], |base| &base.ahead.events);
+        for (view, starts) in touched::by_files(&self.store, &self.stream, &plan.views, ahead).await? {
+            landed.touched.entry(view).or_default().extend(starts);
+        }
         let mut manifest = publish::manifest(
             &self.stream,
             base,
@@ -218,7 +224,10 @@ impl Job {
         }
         match self.store.publish(&manifest).await? {
             Publication::Lost { winner } => Ok(Outcome::Lost { winner }),
-            Publication::Published => Ok(Outcome::Published(self.tidy(manifest, &landed).await)),
+            Publication::Published => {
+                let rows_taken_over = ahead.iter().map(|file| file.file.rows).sum();
+                Ok(Outcome::Published(self.tidy(manifest, rows_taken_over, &landed).await))
+            }
         }
     }
 
@@ -267,7 +276,7 @@ impl Job {
     }
 
     /// What follows publication. The version stands whatever becomes of it.
-    async fn tidy(&self, manifest: Manifest, landed: &Landed) -> Report {
+    async fn tidy(&self, manifest: Manifest, rows_taken_over: u64, landed: &Landed) -> Report {
         let mut warnings = Vec::new();
         self.progress.report(Stage::Catalog, 0, 1);
         if let Err(error) = catalog::refresh(&self.store).await {
@@ -284,6 +293,6 @@ impl Job {
         for (kind, count) in landed.dead_letters.iter().flat_map(|file| &file.reasons) {
             *dead_letters.entry(kind.clone()).or_default() += count;
         }
-        Report { manifest, dead_letters, warnings }
+        Report { manifest, rows_taken_over, dead_letters, warnings }
     }
 }

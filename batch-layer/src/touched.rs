@@ -1,11 +1,19 @@
-//! Which windows newly landed events touch.
+//! Which windows events touch that no version's views hold yet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use polars::prelude::*;
+use watershed_schemas::events::scan;
 use watershed_schemas::exact::window_start;
+use watershed_schemas::manifest::EventFile;
 use watershed_schemas::states::WINDOW_START;
+use watershed_schemas::stream::Stream;
 use watershed_schemas::view::View;
+use watershed_store::Store;
+
+use crate::BatchError;
+use crate::plan::ViewPlan;
 
 /// What of a view has to be made anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +25,8 @@ pub(crate) enum Touched {
 }
 
 /// Adds the starts of the windows that these events fall into. Events that the view's filter drops touch nothing.
-pub(crate) fn add(starts: &mut BTreeSet<i64>, view: &View, events: &DataFrame) -> PolarsResult<()> {
-    let mut counted = events.clone().lazy();
+pub(crate) fn add(starts: &mut BTreeSet<i64>, view: &View, events: LazyFrame) -> PolarsResult<()> {
+    let mut counted = events;
     if let Some(filter) = &view.filter {
         counted = counted.filter(filter.expr.clone());
     }
@@ -28,4 +36,32 @@ pub(crate) fn add(starts: &mut BTreeSet<i64>, view: &View, events: &DataFrame) -
     let found = found.column(WINDOW_START)?.datetime()?.physical();
     starts.extend(found.iter().flatten());
     Ok(())
+}
+
+/// By view, the starts of the windows that the events of these files touch. Views that are made anew as a whole are left
+/// out. One file is held at a time.
+pub(crate) async fn by_files(
+    store: &Store,
+    stream: &Arc<Stream>,
+    views: &[ViewPlan],
+    files: &[EventFile],
+) -> Result<BTreeMap<String, BTreeSet<i64>>, BatchError> {
+    let views: Vec<Arc<View>> =
+        views.iter().filter(|view| !view.whole).map(|view| view.view.clone()).collect();
+    let mut touched = BTreeMap::new();
+    for file in if views.is_empty() { &[][..] } else { files } {
+        let bytes = store.read(&file.file).await?;
+        let (stream, views, mut found) = (stream.clone(), views.clone(), std::mem::take(&mut touched));
+        let looked = tokio::task::spawn_blocking(move || {
+            for view in &views {
+                let starts = found.entry(view.name.clone()).or_default();
+                let events = scan(&stream, std::slice::from_ref(&bytes));
+                let added = events.and_then(|events| add(starts, view, events));
+                added.map_err(|source| BatchError::Compute { view: view.name.clone(), source })?;
+            }
+            Ok::<_, BatchError>(found)
+        });
+        touched = looked.await??;
+    }
+    Ok(touched)
 }

@@ -151,6 +151,10 @@ fn published(report: &Report) -> Vec<String> {
         format!("  windows recomputed  {windows_recomputed}"),
         format!("  dead letters        {}", dead_letters(&report.dead_letters)),
     ];
+    if report.rows_taken_over > 0 {
+        lines
+            .insert(3, format!("  rows taken over     {}, landed before a rollback", report.rows_taken_over));
+    }
     for gap in &report.manifest.gaps {
         lines.push(format!("  gap                 {gap}"));
     }

@@ -26,6 +26,7 @@ pub mod schedule;
 pub mod sql;
 pub mod states;
 pub mod stream;
+pub mod superseded;
 pub mod types;
 pub mod value;
 pub mod view;

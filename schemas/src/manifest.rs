@@ -48,11 +48,46 @@ pub struct Manifest {
     /// Rows that this run landed.
     pub rows_landed: u64,
     pub windows_recomputed: u64,
-    /// The whole master dataset.
+    /// The whole master dataset below the watershed.
     pub events: Vec<EventFile>,
     pub dead_letters: Vec<DeadLetterFile>,
     pub views: BTreeMap<String, ViewVersion>,
     pub gaps: Vec<Gap>,
+    #[serde(default, skip_serializing_if = "Ahead::is_empty")]
+    pub ahead: Ahead,
+}
+
+/// What has landed above the watershed. A rollback leaves it: newer versions had folded it, so the log may hold it no
+/// more, while it is live again and the next run has yet to fold it anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ahead {
+    /// Every record of `[watershed, until)` is in these files, in the partitions that are named.
+    pub until: Offsets,
+    pub events: Vec<EventFile>,
+    pub dead_letters: Vec<DeadLetterFile>,
+}
+
+impl Ahead {
+    pub fn is_empty(&self) -> bool {
+        self.until.is_empty() && self.events.is_empty() && self.dead_letters.is_empty()
+    }
+}
+
+impl Manifest {
+    /// How far records have landed, at the watershed or above it: from here on they are in the log only.
+    pub fn landed(&self) -> Offsets {
+        self.watershed.furthest(&self.ahead.until)
+    }
+
+    /// Every file of events that has landed, below the watershed and above it.
+    pub fn landed_events(&self) -> impl Iterator<Item = &EventFile> {
+        self.events.iter().chain(&self.ahead.events)
+    }
+
+    /// Every file of dead letters that has landed, below the watershed and above it.
+    pub fn landed_dead_letters(&self) -> impl Iterator<Item = &DeadLetterFile> {
+        self.dead_letters.iter().chain(&self.ahead.dead_letters)
+    }
 }
 
 /// A stored object as a manifest names it.
@@ -91,6 +126,9 @@ pub struct DeadLetterFile {
 pub struct ViewVersion {
     /// The hash of the definition that made it.
     pub hash: String,
+    /// That definition as it was written; empty where it was not kept.
+    #[serde(default)]
+    pub sql: String,
     /// The name that the view gives its window's start.
     pub window: String,
     /// The view's dimensions, then its measures, as its files name them.

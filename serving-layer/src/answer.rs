@@ -67,6 +67,9 @@ pub struct Block {
     /// What is missing is on its way from one speed node to another: asked again, the answer may be complete.
     #[serde(skip)]
     pub passing: bool,
+    /// The hash of the view's definition, where it is not the project's but the one that the version was made with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]

@@ -12,6 +12,7 @@ use watershed_schemas::live::{LiveError, PartialsRequest};
 use watershed_schemas::manifest::Version;
 use watershed_schemas::offsets::Offsets;
 use watershed_schemas::states::StateTable;
+use watershed_schemas::superseded;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
 use watershed_store::StoreError;
@@ -100,9 +101,38 @@ impl Serving {
     }
 
     pub async fn ask(&self, query: &Query) -> Result<Answer, Refusal> {
-        let began = Instant::now();
         let view = self.view(&query.view)?;
         let state = self.stream(&view.stream.name)?;
+        loop {
+            let definition = self.definition(state, view, query.as_of).await?;
+            let answer = self.ask_in(state, &definition, query).await;
+            // A version that holds another definition may have come into service meanwhile.
+            if self.definition(state, view, query.as_of).await?.hash == definition.hash {
+                return answer;
+            }
+        }
+    }
+
+    /// The definition in which a view is answered: that of the version which is asked, if it holds the view, else the
+    /// project's.
+    async fn definition(
+        &self,
+        state: &StreamState,
+        view: &Arc<View>,
+        as_of: Option<Version>,
+    ) -> Result<Arc<View>, Refusal> {
+        let asked = match as_of {
+            Some(version) => {
+                state.retained(&self.streams.store, version).await.map_err(|error| unread(&error))?
+            }
+            None => state.current(),
+        };
+        let held = asked.as_ref().and_then(|asked| asked.definition(&view.name));
+        Ok(held.unwrap_or(view).clone())
+    }
+
+    async fn ask_in(&self, state: &StreamState, view: &Arc<View>, query: &Query) -> Result<Answer, Refusal> {
+        let began = Instant::now();
         let plan = plan(query, view)?;
         if state.readiness() == Readiness::Unknown {
             let trouble = state.trouble().unwrap_or_else(|| "the store has not been read yet".to_string());
@@ -111,7 +141,8 @@ impl Serving {
         let cursor = plan.cursor.as_deref().map(|text| Cursor::read(&plan, text)).transpose()?;
         let halves = self.halves(state, &plan, cursor.as_ref()).await?;
         let held = halves.held(view);
-        let block = block(state, held, halves.live.as_ref());
+        let mut block = block(state, held, halves.live.as_ref());
+        block.definition = superseded::is_name(&view.name).then(|| view.hash.clone());
         let pin = Pin::of(&block);
         if let Some(cursor) = cursor.as_ref().filter(|cursor| cursor.pin != pin) {
             return Err(gone(cursor));
@@ -248,7 +279,7 @@ impl Serving {
 }
 
 impl Halves {
-    /// The version, if it holds the view in the project's own definition.
+    /// The version, if it holds the view in this very definition.
     fn held(&self, view: &View) -> Option<&Loaded> {
         self.loaded.as_deref().filter(|loaded| loaded.views.contains_key(&view.name))
     }
@@ -342,6 +373,7 @@ fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Blo
             incomplete_because,
             passing: false,
             gaps,
+            definition: None,
         };
     };
     let chosen = &live.chosen;
@@ -368,6 +400,7 @@ fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Blo
         // What the log has lost does not come back.
         passing: passing && gaps.is_empty(),
         gaps,
+        definition: None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! How near the log's retention is to records that no version holds yet.
 //!
-//! The next batch run reads from the newest version's watershed on. Should the log's start pass it first, records are
-//! lost; so how far the start is from it, and how fast it comes nearer, is told beforehand.
+//! The next batch run reads on from where records have landed: from the newest version's watershed, or above it after a
+//! rollback. Should the log's start pass it first, records are lost; so how far the start is from it, and how fast it
+//! comes nearer, is told beforehand.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -44,7 +45,7 @@ pub struct TimeToLoss {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PartitionToLoss {
-    /// The oldest offset that is still needed: the watershed of the newest version.
+    /// The oldest offset that is still needed: where what has landed with the newest version ends.
     pub needed_offset: Offset,
     pub log_start_offset: Offset,
     /// Offsets from the log's start to the one that is needed. Below zero, records have been lost.
@@ -72,7 +73,7 @@ impl LogSeen {
         }
     }
 
-    /// `needed` is the newest version's watershed, if there is a version.
+    /// `needed` is where what has landed with the newest version ends, if there is a version.
     pub fn time_to_loss(&self, needed: Option<&Offsets>, now: Instant) -> TimeToLoss {
         let partitions: BTreeMap<Partition, PartitionToLoss> = (needed.into_iter())
             .flat_map(|needed| {

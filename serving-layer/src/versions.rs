@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use watershed_schemas::manifest::{Manifest, StoredFile, Version};
+use watershed_schemas::superseded;
 use watershed_schemas::view::View;
 use watershed_store::{Store, StoreError};
 
@@ -21,7 +22,8 @@ pub use refresh::{Readiness, StreamState, Streams};
 #[derive(Debug)]
 pub struct Loaded {
     pub manifest: Manifest,
-    /// Views that this version holds in the project's own definition.
+    /// The project's views that this version holds, by the names of the definitions in which it does: the project's own,
+    /// or one that took its leave since ([`superseded`]).
     pub views: BTreeMap<String, Arc<LoadedView>>,
 }
 
@@ -70,9 +72,13 @@ impl Loaded {
     ) -> Result<Loaded, LoadError> {
         let mut loaded = BTreeMap::new();
         for view in views {
-            let Some(stored) = manifest.views.get(&view.name).filter(|stored| stored.hash == view.hash)
-            else {
-                continue;
+            let Some(stored) = manifest.views.get(&view.name) else { continue };
+            let view = match stored.hash == view.hash {
+                true => view.clone(),
+                false => match superseded::view(view, &stored.hash, &stored.sql) {
+                    Some(view) => view,
+                    None => continue,
+                },
             };
             let before = before.and_then(|before| before.views.get(&view.name));
             let known: HashMap<(&str, &str), &LoadedFile> = (before.iter())
@@ -84,11 +90,11 @@ impl Loaded {
                 let file = &file.file;
                 let cells = match known.get(&(file.path.as_str(), file.sha256.as_str())) {
                     Some(known) => known.cells.clone(),
-                    None => read_cells(store, view, file).await?,
+                    None => read_cells(store, &view, file).await?,
                 };
                 files.push(LoadedFile { cells, file: file.clone() });
             }
-            loaded.insert(view.name.clone(), Arc::new(LoadedView { view: view.clone(), files }));
+            loaded.insert(view.name.clone(), Arc::new(LoadedView { view, files }));
         }
         Ok(Loaded { manifest, views: loaded })
     }
@@ -102,6 +108,12 @@ impl Loaded {
     fn is_older_than(&self, manifest: &Manifest) -> bool {
         let Manifest { version, run_id, .. } = manifest;
         self.version() < *version || self.version() == *version && self.manifest.run_id != *run_id
+    }
+
+    /// The definition in which this version holds a view of the project.
+    pub fn definition(&self, view: &str) -> Option<&Arc<View>> {
+        let mut held = self.views.values().map(|held| &held.view);
+        held.find(|held| superseded::view_of(&held.name) == view)
     }
 }
 

@@ -9,7 +9,7 @@ use watershed_store::{Newest, Store, StoreError};
 
 use crate::shared::{Shared, now_ms};
 use crate::trouble::Source;
-use crate::wanted::{Known, Published, wanted};
+use crate::wanted::{Definitions, Known, Published};
 
 /// Every so many looks the newest version is looked up anew and not only its successor: a node that slept
 /// while retention removed that successor would otherwise never wake up.
@@ -17,8 +17,8 @@ const FULL_LOOK: u64 = 32;
 
 /// Runs until the task is aborted; `look` asks for a look at once.
 pub(crate) async fn watch(shared: Arc<Shared>, look: Arc<Notify>) {
-    let hashes = shared.views.iter().map(|(name, view)| (name.clone(), view.hash.clone())).collect();
     let mut known = Known::default();
+    let mut definitions = Definitions::new(shared.views.clone());
     let mut ticks = interval(shared.settings.refresh_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for looks in 0_u64.. {
@@ -31,7 +31,7 @@ pub(crate) async fn watch(shared: Arc<Shared>, look: Arc<Notify>) {
             Ok(damaged) => {
                 let trouble = damaged.map(|error| format!("a version is passed over: {error}"));
                 shared.set_trouble(Source::Store, trouble);
-                shared.set_wanted(wanted(&hashes, &known, now_ms()));
+                shared.set_wanted(definitions.wanted(&known, now_ms()));
             }
             Err(error) => shared.set_trouble(Source::Store, Some(format!("versions and intents: {error}"))),
         }

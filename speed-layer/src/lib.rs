@@ -6,15 +6,18 @@
 //!
 //! Deciding is plain code over values: [`epoch`] and [`partition`] hold the folds, [`wanted`] says which
 //! there must be, [`opening`] where a partition begins, [`following`] what to do at whatever happens to
-//! it, [`recognising`] whether the log is the one that was folded, [`replaying`] what to read again,
-//! [`checkpoint`] how it is written down. Around them lies the shell: one thread that hears the log, one
-//! that replays what epochs lack, and tasks that watch the store and the log and write checkpoints ([`node`]).
+//! it, [`recognising`] whether the log is the one that was folded, [`replaying`] what to read again and
+//! where, [`landed`] what of it the master dataset has, [`checkpoint`] how it is written down. Around them
+//! lies the shell: one thread that hears the log, one that replays what epochs lack, and tasks that watch
+//! the store and the log and write checkpoints ([`node`]).
 
 mod changes;
 pub mod checkpoint;
+pub mod dataset;
 pub mod epoch;
 pub mod following;
 pub mod known;
+pub mod landed;
 pub mod loading;
 pub mod node;
 pub mod opening;

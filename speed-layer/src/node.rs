@@ -1,8 +1,8 @@
 //! A speed node: all streams of a project, followed, kept safe and answered for.
 //!
 //! Per stream there is one thread that folds what the log delivers and one that replays what epochs
-//! lack; tasks on the given runtime watch the store and the log's end and write checkpoints. Neither
-//! thread ever waits for the store.
+//! lack; tasks on the given runtime watch the store and the log's end and write checkpoints. The thread
+//! that follows never waits for the store.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -107,8 +107,8 @@ impl StreamNode {
             move || Follower::new(shared.clone(), log.clone(), runtime.clone(), announce.clone()).follow()
         };
         let replay = {
-            let (shared, log) = (shared.clone(), log.clone());
-            move || Replayer::new(shared.clone(), log.clone()).run(&announced)
+            let (shared, log, runtime) = (shared.clone(), log.clone(), runtime.clone());
+            move || Replayer::new(shared.clone(), log.clone(), runtime.clone()).run(&announced)
         };
         let name = &shared.stream.name;
         let threads = vec![

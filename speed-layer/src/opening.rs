@@ -2,8 +2,9 @@
 //!
 //! A checkpoint that the log continues is gone on with. Otherwise the log is followed from the newest
 //! watershed, so that the epoch that everybody asks for is ready first, and the other epochs are
-//! replayed. An offset that the log does not hold is never replaced by one that it holds
-//! (invariant `NOTHING_VANISHES`): then the partition waits.
+//! replayed. After a rollback the log may have let go of that watershed: then it is followed from where
+//! it and the master dataset meet. An offset that neither holds is never replaced by one that the log
+//! holds (invariant `NOTHING_VANISHES`): then the partition waits.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub struct Found {
     pub checkpoints: Vec<Checkpoint>,
 }
 
-/// No epoch begins where the log still is, or the log ends below one that is published.
+/// No epoch begins where the log still is, or the log ends below what has landed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "gap at partition {partition}: epoch {epoch} needs offset {needed}, the log holds {held}; {}",
@@ -54,10 +55,10 @@ pub fn open(
     views: &BTreeMap<String, Arc<View>>,
 ) -> Result<PartitionEpochs, Unopened> {
     let Found { partition, held, topic_id, checkpoints } = found;
-    let newest = wanted.newest.from(partition, wanted.origin(partition, held));
-    if held.until < newest {
-        // Offsets below the watershed would be given out again, for records that no version holds.
-        return Err(Unopened { partition, epoch: wanted.newest.to_string(), needed: newest, held });
+    let landed = landed(partition, held, wanted);
+    if held.until < landed {
+        // Offsets that have landed would be given out again, for other records.
+        return Err(Unopened { partition, epoch: wanted.newest.to_string(), needed: landed, held });
     }
     let mut epochs =
         match checkpoints.into_iter().find_map(|checkpoint| resumed(checkpoint, partition, held, wanted)) {
@@ -79,7 +80,7 @@ pub fn complete(epochs: &mut PartitionEpochs, wanted: &Wanted, views: &BTreeMap<
         epochs.move_origin(origin.get(epochs.partition()));
     }
     for key in &wanted.open {
-        if let Some(view) = views.get(&key.view) {
+        if let Some(view) = wanted.view(views, &key.view) {
             epochs.open(key.clone(), view);
         }
     }
@@ -107,16 +108,24 @@ fn resumed(
     held: OffsetRange,
     wanted: &Wanted,
 ) -> Option<PartitionEpochs> {
-    is_useful(&checkpoint, partition, held, wanted)
-        .then(|| PartitionEpochs::restored(partition, checkpoint))
+    is_useful(&checkpoint, partition, held, wanted).then(|| PartitionEpochs::restored(partition, checkpoint))
 }
 
-/// The newest watershed if the log holds it, else the furthest watershed that it holds.
+/// Where what has landed ends, at the newest watershed or above it.
+fn landed(partition: Partition, held: OffsetRange, wanted: &Wanted) -> Offset {
+    let newest = wanted.newest.from(partition, wanted.origin(partition, held));
+    newest.max(wanted.landed.until(partition))
+}
+
+/// The newest watershed if the log holds it. Else where what has landed ends, for what lies between is not lost;
+/// else the furthest watershed that the log holds.
 fn start(partition: Partition, held: OffsetRange, wanted: &Wanted) -> Result<Offset, Unopened> {
     let origin = wanted.origin(partition, held);
     let needed = wanted.newest.from(partition, origin);
-    if reaches(held, needed) {
-        return Ok(needed);
+    if let Some(from) =
+        [needed, landed(partition, held, wanted)].into_iter().find(|from| reaches(held, *from))
+    {
+        return Ok(from);
     }
     let others = wanted.open.iter().map(|key| key.epoch.from(partition, origin));
     others.filter(|from| reaches(held, *from)).max().ok_or_else(|| Unopened {

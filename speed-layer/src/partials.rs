@@ -6,6 +6,7 @@
 
 use watershed_schemas::live::{LiveError, Partials, PartialsRequest};
 use watershed_schemas::offsets::Offsets;
+use watershed_schemas::superseded;
 
 use crate::epoch::{Epoch, Fold, FoldKey};
 use crate::partition::PartitionEpochs;
@@ -28,14 +29,18 @@ pub(crate) fn partials(
     request: &PartialsRequest,
     patience: Patience,
 ) -> Option<Result<Partials, LiveError>> {
-    let known = shared.views.get(&request.view);
-    if known.is_none_or(|view| view.hash != request.view_hash) {
-        return Some(Err(LiveError::UnknownView { view: request.view.clone() }));
-    }
     let not_ready = |reason: String| {
         let (stream, watershed) = (request.stream.clone(), request.watershed.clone());
         Some(Err(LiveError::NotReady { stream, watershed, reason }))
     };
+    match shared.view(&request.view) {
+        Some(view) if view.hash == request.view_hash => {}
+        // The version that holds it is yet to be seen, or is gone.
+        None if superseded::is_name(&request.view) => {
+            return not_ready(format!("no version is known that holds view {}", request.view));
+        }
+        Some(_) | None => return Some(Err(LiveError::UnknownView { view: request.view.clone() })),
+    }
     let epoch = Epoch::asked(&request.watershed);
     let key = epoch.of(&request.view);
     // Before the cuts, so that these hold at least what was current then.

@@ -1,14 +1,18 @@
-//! What is replayed next, and when a range that could not be read is tried again.
+//! What is replayed next and where it is read, and when a range that could not be read is tried again.
 //!
-//! The shortest range comes first, for its epoch is the nearest to being ready. Plain code over values:
-//! `now` is the time since some moment that stays the same, on a clock that never goes back.
+//! The shortest range comes first, for its epoch is the nearest to being ready. The log is read as far as
+//! it reaches back; what it has let go of is read from the master dataset, if it has landed. Plain code
+//! over values: `now` is the time since some moment that stays the same, on a clock that never goes back.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use polars::prelude::PolarsError;
 use watershed_schemas::log::{LogError, NotNext, Records};
 use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
+use watershed_store::StoreError;
 
+use crate::landed::{Landed, Piece};
 use crate::stretch::Refused;
 
 /// Reads that bring nothing for so many retry intervals are given up. A connection may take its time.
@@ -21,6 +25,13 @@ pub struct Missing {
     pub range: OffsetRange,
 }
 
+/// Where a range is read, from its beginning on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    Log,
+    MasterDataset(Piece),
+}
+
 /// Why a range was not replayed, or not further.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -30,6 +41,12 @@ pub enum ReplayError {
     Refused(#[from] Refused),
     #[error("the log gives nothing from offset {from} on")]
     Silent { from: Offset },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("events of partition {partition} in {range} cannot be read from the master dataset: {source}")]
+    Events { partition: Partition, range: OffsetRange, source: PolarsError },
+    #[error("the node stops")]
+    Stopping,
 }
 
 impl From<NotNext> for ReplayError {
@@ -46,6 +63,8 @@ pub struct Replaying {
     put_off: BTreeMap<(Partition, Offset), Duration>,
     /// Where reads bring nothing, and since when.
     silent: Option<((Partition, Offset), Duration)>,
+    /// Where the logs began that did not reach back to what was needed.
+    starts: BTreeMap<Partition, Offset>,
 }
 
 impl Missing {
@@ -56,7 +75,7 @@ impl Missing {
 
 impl Replaying {
     pub fn new(retry_interval: Duration) -> Self {
-        Replaying { retry_interval, put_off: BTreeMap::new(), silent: None }
+        Replaying { retry_interval, put_off: BTreeMap::new(), silent: None, starts: BTreeMap::new() }
     }
 
     /// The shortest of these ranges that is not put off.
@@ -64,6 +83,28 @@ impl Replaying {
         self.put_off.retain(|_, retry_at| *retry_at > now);
         let due = missing.into_iter().filter(|missing| !self.put_off.contains_key(&missing.begins()));
         due.min_by_key(|missing| missing.range.until.0 - missing.range.from.0)
+    }
+
+    /// Where to read a missing range.
+    pub fn place(&self, missing: &Missing, landed: &Landed) -> Place {
+        let Missing { partition, range } = *missing;
+        let gone = self.starts.get(&partition).is_some_and(|start| range.from < *start);
+        match gone.then(|| landed.piece(partition, range.from)).flatten() {
+            Some(piece) => Place::MasterDataset(piece),
+            None => Place::Log,
+        }
+    }
+
+    /// Takes in that the log could not be read. True if the range has another place now: then it is to be read there at
+    /// once.
+    pub fn moves(&mut self, missing: &Missing, error: &LogError, landed: &Landed) -> bool {
+        match error {
+            LogError::OutOfRange { held, .. } if missing.range.from < held.from => {
+                self.starts.insert(missing.partition, held.from);
+                self.place(missing, landed) != Place::Log
+            }
+            _ => false,
+        }
     }
 
     /// Judges what a read from the beginning of a missing range on brought: what is to be folded of it, if anything

@@ -31,6 +31,8 @@ pub(crate) struct Follower {
     shared: Arc<Shared>,
     log: Arc<dyn Log>,
     runtime: Handle,
+    /// What records are decoded to.
+    fields: BTreeSet<String>,
     decoder: Decoder,
     following: Following,
     /// Once the group was joined.
@@ -50,14 +52,15 @@ impl Follower {
         for partition in shared.partitions().into_keys() {
             shared.remove_partition(partition);
         }
-        let fields: BTreeSet<&str> = shared.views.values().flat_map(|view| view.fields_read()).collect();
-        let decoder = Decoder::new(&shared.stream, &fields.into_iter().collect::<Vec<_>>());
+        let fields = fields_read(&shared);
+        let decoder = decoder(&shared, &fields);
         let following = Following::new(shared.views.clone(), shared.settings.retry_interval);
         let (looked, found) = channel();
         Follower {
             shared,
             log,
             runtime,
+            fields,
             decoder,
             following,
             subscription: None,
@@ -231,7 +234,12 @@ impl Follower {
         }
     }
 
-    fn heed(&self, wanted: &Wanted) {
+    fn heed(&mut self, wanted: &Wanted) {
+        let fields = wanted.fields_read(&self.shared.views);
+        if !fields.is_subset(&self.fields) {
+            self.fields.extend(fields);
+            self.decoder = decoder(&self.shared, &self.fields);
+        }
         for (_, held) in self.shared.open_partitions() {
             if let Ok(mut epochs) = held.write() {
                 opening::complete(&mut epochs, wanted, &self.shared.views);
@@ -264,6 +272,16 @@ impl Follower {
             progress.current_at_ms = progress.current_at_ms.max(progress.end_at_ms);
         }
     }
+}
+
+/// The fields of the stream that the project's views read.
+pub(crate) fn fields_read(shared: &Shared) -> BTreeSet<String> {
+    shared.views.values().flat_map(|view| view.fields_read()).map(str::to_string).collect()
+}
+
+/// Decodes records of the stream to these fields.
+pub(crate) fn decoder(shared: &Shared, fields: &BTreeSet<String>) -> Decoder {
+    Decoder::new(&shared.stream, &fields.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 async fn find(shared: &Arc<Shared>, log: Arc<dyn Log>, partition: Partition) -> Result<Found, String> {

@@ -186,6 +186,14 @@ impl Shared {
         matches!(partitions.get(&partition), Some(Slot::Open(open)) if std::ptr::eq(&**open, held))
     }
 
+    /// The view of this name: the project's, or a definition that is a view's no more.
+    pub fn view(&self, name: &str) -> Option<Arc<View>> {
+        match self.wanted() {
+            Some(wanted) => wanted.view(&self.views, name).cloned(),
+            None => self.views.get(name).cloned(),
+        }
+    }
+
     pub fn wanted(&self) -> Option<Arc<Wanted>> {
         lock(&self.wanted).clone()
     }

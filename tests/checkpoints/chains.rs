@@ -171,6 +171,8 @@ impl World {
             newest: Epoch::Origin,
             origin: Some(Offsets::from_iter([(PARTITION, Offset(0))])),
             log: Default::default(),
+            landed: Default::default(),
+            superseded: Default::default(),
         }
     }
 

@@ -89,7 +89,7 @@ fn an_older_result_is_published_again_and_the_next_run_goes_on_from_there() {
     assert!(verified.contains("version 3, 100 events") && verified.contains(" 0 differences"), "{verified}");
     assert!(folder.done(&["rollback", "orders", "3"]).contains("version 3 is the newest already"));
     let again = folder.done(&["batch", "run"]);
-    assert!(again.contains("version 4 published") && again.contains("rows landed         50"), "{again}");
+    assert!(again.contains("version 4 published") && again.contains("rows taken over     50"), "{again}");
     assert_eq!(watershed(&again), watershed(&second));
 
     let unknown = folder.run(&["rollback", "orders", "9"]);

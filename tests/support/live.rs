@@ -120,6 +120,7 @@ pub fn offsets(positions: &[(i32, i64)]) -> Offsets {
 pub fn manifest(version: u64, watershed: &Offsets, views: &BTreeMap<String, Arc<View>>) -> Manifest {
     let view = |view: &Arc<View>| ViewVersion {
         hash: view.hash.clone(),
+        sql: view.sql.clone(),
         window: view.window.name.clone(),
         columns: Vec::new(),
         files: Vec::new(),
@@ -141,6 +142,7 @@ pub fn manifest(version: u64, watershed: &Offsets, views: &BTreeMap<String, Arc<
         dead_letters: Vec::new(),
         views: views.iter().map(|(name, of)| (name.clone(), view(of))).collect(),
         gaps: Vec::new(),
+        ahead: Default::default(),
     }
 }
 

@@ -16,3 +16,4 @@ pub mod platform;
 pub mod serving;
 pub mod specimens;
 pub mod watched_log;
+pub mod whole;

@@ -16,7 +16,9 @@ use serde_json::Value as Json;
 use watershed_batch::{Job, Options, Outcome, Quiet};
 use watershed_broker::{Broker, BrokerConfig};
 use watershed_kafka::{KafkaLog, KafkaSettings};
+use watershed_schemas::layout;
 use watershed_schemas::log::Log;
+use watershed_schemas::offsets::Partition;
 use watershed_schemas::project::{Project, SourceFile};
 use watershed_serving::http::{ServeSettings, Server};
 use watershed_speed::{SpeedNode, SpeedSettings};
@@ -160,17 +162,28 @@ impl Platform {
         let store =
             Store::open(folder.path().to_str().expect("a path in UTF-8"), folder.path()).expect("a store");
         let log = kafka.log();
-        let node = start_node(&project, &store, &log);
-        let server = Server::start(
-            ServeSettings { workers: Some(1), ..ServeSettings::new("127.0.0.1:0") },
-            project.clone(),
-            store.clone(),
-            node.clone(),
-            Some(log.clone()),
-        )
-        .await
-        .expect("the server starts");
+        let (node, server) = start_services(&project, &store, &log).await;
         let client = crate::serving::client();
+        let platform = Platform { project, store, log, node: Some(node), server, folder, client };
+        platform.until_ready().await;
+        platform
+    }
+
+    /// The speed node and the server stop and begin anew: the node in a group of its own, with nothing in memory.
+    pub async fn restart(self, kafka: &Kafka) -> Self {
+        let Platform { project, store, node, server, folder, client, .. } = self;
+        server.stop().await;
+        if let Some(node) = node {
+            node.shutdown().await;
+        }
+        for partition in 0..PARTITIONS {
+            let written = layout::checkpoints(&project.streams[0].name, Partition(partition));
+            for path in store.list(&written).await.expect("the store is well") {
+                store.delete(&path).await.expect("the store is well");
+            }
+        }
+        let log = kafka.log();
+        let (node, server) = start_services(&project, &store, &log).await;
         let platform = Platform { project, store, log, node: Some(node), server, folder, client };
         platform.until_ready().await;
         platform
@@ -222,17 +235,23 @@ impl Platform {
     }
 
     async fn run_batch(&self, full: bool) -> Outcome {
+        let mut job = self.job();
+        job.options.full = full;
+        watershed_batch::run(&job).await.expect("the run succeeds")
+    }
+
+    /// A run of its own over the project's only stream.
+    pub fn job(&self) -> Job {
         let stream = self.project.streams[0].clone();
-        let job = Job {
+        Job {
             views: self.project.views_of(&stream.name),
             stream,
             store: self.store.clone(),
             log: self.log.clone(),
-            options: Options { full, ..Options::new(uuid::Uuid::new_v4().simple().to_string(), "test") },
+            options: Options::new(uuid::Uuid::new_v4().simple().to_string(), "test"),
             now: Arc::new(now_ms),
             progress: Arc::new(Quiet),
-        };
-        watershed_batch::run(&job).await.expect("the run succeeds")
+        }
     }
 
     /// Asks until the answer's live offsets reach the log's end.
@@ -265,6 +284,19 @@ impl Platform {
             node.shutdown().await;
         }
     }
+}
+
+/// A speed node with a group of its own, and a server that answers from it.
+async fn start_services(
+    project: &Arc<Project>,
+    store: &Store,
+    log: &Arc<dyn Log>,
+) -> (Arc<SpeedNode>, Server) {
+    let node = start_node(project, store, log);
+    let settings = ServeSettings { workers: Some(1), ..ServeSettings::new("127.0.0.1:0") };
+    let server =
+        Server::start(settings, project.clone(), store.clone(), node.clone(), Some(log.clone())).await;
+    (node, server.expect("the server starts"))
 }
 
 /// A speed node with a group of its own.

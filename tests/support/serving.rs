@@ -213,7 +213,7 @@ pub async fn publish(
         let rows = files.iter().map(|file| file.file.rows).sum();
         views.insert(
             view.name.clone(),
-            ViewVersion { hash, window, columns, files, rows, accuracy: Vec::new() },
+            ViewVersion { hash, sql: String::new(), window, columns, files, rows, accuracy: Vec::new() },
         );
     }
     let mut events = Vec::new();
@@ -247,6 +247,7 @@ pub async fn publish(
         dead_letters: Vec::new(),
         views,
         gaps: Vec::new(),
+        ahead: Default::default(),
     };
     assert_eq!(store.publish(&manifest).await.expect("memory takes it"), Publication::Published);
     manifest

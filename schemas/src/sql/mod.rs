@@ -35,6 +35,15 @@ pub fn parse(
     if problems.is_empty() { Ok(Project { streams, views }) } else { Err(problems) }
 }
 
+/// The one view that a text defines over a stream, if it is right.
+pub(crate) fn alone(stream: &Arc<Stream>, sql: &str) -> Option<View> {
+    let file = SourceFile { path: String::new(), text: sql.to_string() };
+    let known = std::slice::from_ref(stream);
+    let (views, problems) = views(std::slice::from_ref(&file), &view::Streams { known, broken: &[] });
+    let [view] = views.as_slice() else { return None };
+    problems.is_empty().then(|| View::clone(view))
+}
+
 /// The streams, and the names of those that have mistakes: what reads such a one is not blamed for it.
 fn streams(schemas: &[SourceFile], defaults: &Defaults) -> (Vec<Arc<Stream>>, Vec<String>, Vec<Problem>) {
     let (mut streams, mut broken, mut problems) = (Vec::<Arc<Stream>>::new(), Vec::new(), Vec::new());

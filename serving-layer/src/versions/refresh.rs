@@ -362,9 +362,9 @@ impl StreamState {
     /// How near the log's retention is to what the next batch run reads.
     pub fn time_to_loss(&self) -> TimeToLoss {
         let newest = self.newest();
-        let needed = newest.as_ref().map(|newest| &newest.manifest.watershed);
+        let needed = newest.map(|newest| newest.manifest.landed());
         let log = self.log.read().expect("no thread panics while it holds this lock");
-        log.time_to_loss(needed, Instant::now())
+        log.time_to_loss(needed.as_ref(), Instant::now())
     }
 
     /// What keeps a newer version from being loaded, if anything.
