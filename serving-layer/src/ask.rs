@@ -133,7 +133,7 @@ impl Serving {
         if answer.next_cursor.is_some() {
             self.kept.keep(view, pin, halves.clone());
         }
-        answer.block = block;
+        answer.block = block.with(answer.block.overflow.take());
         meets(&answer, &require)?;
         answer.statistics.elapsed_ms = began.elapsed().as_micros() as f64 / 1_000.0;
         Ok(answer)
@@ -342,6 +342,7 @@ fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Blo
             incomplete_because,
             passing: false,
             gaps,
+            overflow: None,
         };
     };
     let chosen = &live.chosen;
@@ -368,6 +369,7 @@ fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Blo
         // What the log has lost does not come back.
         passing: passing && gaps.is_empty(),
         gaps,
+        overflow: None,
     }
 }
 
@@ -383,6 +385,9 @@ fn meets(answer: &Answer, require: &[Requirement]) -> Result<(), Refusal> {
         let unmet = match requirement {
             Requirement::Exact => {
                 answer.columns.iter().find(|column| column.exact == Some(false)).map(|column| {
+                    if let Some(overflow) = &answer.block.overflow {
+                        return format!("exact: \"{}\": {}", column.name, overflow.because);
+                    }
                     let instead =
                         "ask the view's own grain and dimensions below the watershed, or accuracy \"exact\"";
                     format!("exact: \"{}\" is merged from sketches; {instead}", column.name)
