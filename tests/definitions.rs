@@ -4,6 +4,7 @@ mod depth;
 
 use std::time::Duration;
 
+use watershed_schemas::budget::Limits;
 use watershed_schemas::project::{Defaults, Project, SourceFile};
 use watershed_schemas::stream::TimestampFormat;
 use watershed_schemas::types::DataType;
@@ -528,11 +529,48 @@ fn schedules_are_checked() {
         ("time_zone = 'UTC'", "time_zone belongs to a schedule"),
         (
             "shedule = '0 0 * * *'",
-            "unknown option shedule, expected schedule, time_zone, did you mean \"schedule\"?",
+            "unknown option shedule, expected schedule, time_zone, max_groups, max_state_bytes, did you mean \"schedule\"?",
         ),
     ];
     for (options, expected) in cases {
         assert!(found(options).contains(expected), "{options}\nfound {}", found(options));
+    }
+}
+
+#[test]
+fn limits_of_live_states_are_read_and_are_no_part_of_a_views_identity() {
+    let with = |options: &str| {
+        let sql = format!(
+            "CREATE MATERIALIZED VIEW v {options} AS SELECT tumble(time_hour, INTERVAL '1 hour') AS h, count(*) AS n FROM flights GROUP BY h"
+        );
+        let project = Project::parse(&[file("schemas/flights.sql", FLIGHTS)], &[file("jobs/v.sql", &sql)]);
+        project.map(|project| project.views[0].clone()).map_err(|problems| problems[0].to_string())
+    };
+    let plain = with("").expect("it is sound");
+    assert_eq!(plain.limits, Limits::default());
+    let limited = with("WITH (max_groups = 100000, max_state_bytes = '256MiB')").expect("it is sound");
+    assert_eq!(limited.limits, Limits { groups: Some(100_000), bytes: Some(256 << 20) });
+    assert_eq!(limited.hash, plain.hash);
+    let quoted = with("WITH (schedule = '0 * * * *', MAX_GROUPS = '7')").expect("it is sound");
+    assert_eq!(quoted.limits, Limits { groups: Some(7), bytes: None });
+    let cases = [
+        (
+            "WITH (max_groups = 0)",
+            "jobs/v.sql:1:47: max_groups: found '0', expected a whole number, 1 or more",
+        ),
+        ("WITH (max_groups = 1.5)", "found '1.5', expected a whole number"),
+        ("WITH (max_groups = 'many')", "found 'many', expected a whole number"),
+        (
+            "WITH (max_state_bytes = 'much')",
+            "max_state_bytes: found 'much', expected a size such as '256MiB'",
+        ),
+        ("WITH (max_state_bytes = 5)", "option max_state_bytes: found 5, expected text in single quotes"),
+        ("WITH (max_group = 5)", "option max_group: found 5, expected text in single quotes"),
+        ("WITH (max_group = '5')", "unknown option max_group, expected schedule, time_zone, max_groups"),
+    ];
+    for (options, expected) in cases {
+        let found = with(options).expect_err("a mistake");
+        assert!(found.contains(expected), "{options}\nfound {found}");
     }
 }
 

@@ -40,7 +40,7 @@ fn is_bitwise(view: &View, measure: usize) -> bool {
 }
 
 /// The same cells, the same bytes where they are promised, and values within 1e-12 elsewhere.
-fn assert_same(left: &StateTable, right: &StateTable) {
+pub fn assert_same(left: &StateTable, right: &StateTable) {
     let (ours, theirs) = (left.to_record_batch(), right.to_record_batch());
     assert_eq!(ours.num_rows(), theirs.num_rows(), "{}: cells", invariants::FOLD);
     let keys = left.keys.sorted_rows().into_iter().zip(right.keys.sorted_rows()).collect::<Vec<_>>();

@@ -22,6 +22,7 @@ mod kafka_log;
 mod laws;
 mod layout;
 mod merge;
+mod overflow;
 mod partitions;
 mod publish;
 mod query;

@@ -17,12 +17,12 @@ use crate::support::serving::{Counted, DAY, HOUR, NEW_YEAR, Trip, count, exact_c
 
 /// A question, as far as merging is concerned.
 #[derive(Clone, Debug)]
-struct Asked {
-    dimensions: Vec<usize>,
-    buckets: Buckets,
-    from: i64,
-    to: i64,
-    conditions: Vec<Condition>,
+pub struct Asked {
+    pub dimensions: Vec<usize>,
+    pub buckets: Buckets,
+    pub from: i64,
+    pub to: i64,
+    pub conditions: Vec<Condition>,
 }
 
 impl Asked {
@@ -32,7 +32,7 @@ impl Asked {
         Asked { dimensions, buckets, from: i64::MIN, to: i64::MAX, conditions: Vec::new() }
     }
 
-    fn takes(&self, trip: &Trip) -> bool {
+    pub fn takes(&self, trip: &Trip) -> bool {
         let window = trip.at - trip.at.rem_euclid(HOUR);
         let values = [text(&trip.city), Value::Integer(trip.line.into())];
         self.from <= window
@@ -44,7 +44,7 @@ impl Asked {
     }
 
     /// The group of an event, by hand: local midnights in New York in this winter are five hours after those of UTC.
-    fn group(&self, trip: &Trip) -> (i64, Vec<Value>) {
+    pub fn group(&self, trip: &Trip) -> (i64, Vec<Value>) {
         let values = [text(&trip.city), Value::Integer(trip.line.into())];
         let bucket = match self.buckets {
             Buckets::Stored(_) => trip.at - trip.at.rem_euclid(HOUR),
@@ -152,7 +152,7 @@ fn check(below: &[Trip], above: &[Trip], asked: &Asked) -> Result<(), TestCaseEr
     })
 }
 
-fn trips() -> impl Strategy<Value = Vec<Trip>> {
+pub fn trips() -> impl Strategy<Value = Vec<Trip>> {
     let city = prop::option::weighted(0.8, prop::sample::select(vec!["Oslo", "Lima", "Pune"]));
     let rider = prop::option::weighted(0.9, 0..40u32);
     let fare = prop::option::weighted(0.9, -50..500i64);
@@ -167,7 +167,7 @@ fn trips() -> impl Strategy<Value = Vec<Trip>> {
     prop::collection::vec(trip, 0..120)
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+pub fn asked() -> impl Strategy<Value = Asked> {
     let day = |zone| Buckets::Every { length: Length::Micros(DAY), zone };
     let buckets = prop::sample::select(vec![
         Buckets::Stored(hourly().window.window),

@@ -8,6 +8,7 @@ use watershed_schemas::measure::{ErrorBound, error_bound};
 use watershed_schemas::schedule::Calendar;
 use watershed_schemas::view::{Aggregate, Measure, View};
 
+use crate::human::Size;
 use crate::project::Place;
 use crate::say;
 
@@ -52,6 +53,12 @@ fn plan(view: &View) -> String {
         None => "none: published when something calls `watershed batch run`".to_string(),
     };
     lines.push(("schedule", schedule));
+    let groups = view.limits.groups.map(|groups| format!("{groups} groups"));
+    let bytes = view.limits.bytes.map(|bytes| format!("{} of states", Size(bytes)));
+    let budget: Vec<String> = groups.into_iter().chain(bytes).collect();
+    if !budget.is_empty() {
+        lines.push(("live budget", budget.join(", ")));
+    }
     lines.push(("definition", view.hash.chars().take(16).collect()));
     let mut text = format!("{} over stream {} (topic {})\n", view.name, stream.name, stream.topic);
     for (index, (part, line)) in lines.iter().enumerate() {

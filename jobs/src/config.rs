@@ -86,6 +86,9 @@ pub struct Speed {
     pub node: Option<Text>,
     /// How often changed states are written down.
     pub checkpoint_interval: Span,
+    /// What a view's live states may take on a node, unless the view says: groups (none: any number), and memory.
+    pub max_groups: Option<Count>,
+    pub max_state_bytes: Size,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -168,6 +171,8 @@ impl Default for Speed {
             group: text("watershed"),
             node: None,
             checkpoint_interval: Span(Duration::from_secs(10)),
+            max_groups: None,
+            max_state_bytes: Size(8 << 30),
         }
     }
 }
@@ -260,6 +265,8 @@ impl Settings {
             ("batch.chunk_bytes", self.batch.chunk_bytes.0),
             ("batch.group_bytes", self.batch.group_bytes.0),
             ("batch.keep_versions", self.batch.keep_versions.0),
+            ("speed.max_groups", self.speed.max_groups.map_or(1, |groups| groups.0)),
+            ("speed.max_state_bytes", self.speed.max_state_bytes.0),
         ];
         let spans = [
             ("batch.lease", self.batch.lease),

@@ -197,9 +197,13 @@ fn table(answer: &Value) -> String {
         }
     }
     for row in answer["data"].as_array().unwrap_or(&empty) {
-        table.add_row(
-            columns.iter().map(|column| Cell::new(shown(&row[column["name"].as_str().unwrap_or_default()]))),
-        );
+        let cell = |column: &Value| {
+            let value = &row[column["name"].as_str().unwrap_or_default()];
+            // Only measures are exact or not.
+            let kept = row["_overflow"] != true || !value.is_null() || column["exact"].is_boolean();
+            if kept { shown(value) } else { "not kept".to_string() }
+        };
+        table.add_row(columns.iter().map(|column| Cell::new(cell(column))));
     }
     let mut text = format!("{table}\n");
     for column in columns.iter().filter(|column| column["exact"] == false) {
@@ -219,6 +223,9 @@ fn table(answer: &Value) -> String {
         offsets(&block["watershed"]),
         offsets(&block["live"])
     ));
+    if let Some(because) = block["overflow"]["because"].as_str() {
+        text.push_str(&format!("beyond the budget: {because}\n"));
+    }
     if block["complete"] != true {
         let reason =
             block["incomplete_because"].as_str().map_or(String::new(), |reason| format!(": {reason}"));

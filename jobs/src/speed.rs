@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use watershed_schemas::budget::Limits;
 use watershed_schemas::live::LiveSource;
 use watershed_serving::http::PartialsServer;
 use watershed_speed::{SpeedNode, SpeedSettings};
@@ -45,6 +46,10 @@ pub fn settings(settings: &Settings) -> SpeedSettings {
     };
     SpeedSettings {
         checkpoint_interval: speed.checkpoint_interval.0,
+        limits: Limits {
+            groups: speed.max_groups.map(|groups| groups.0),
+            bytes: Some(speed.max_state_bytes.0),
+        },
         ..SpeedSettings::new(&speed.group.0, node)
     }
 }

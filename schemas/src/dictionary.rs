@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::columns::Part;
+use crate::measure::allocation;
 use crate::types::DataType;
 use crate::value::Value;
 
@@ -45,7 +46,7 @@ impl Dictionary {
                     *null = Some(code);
                     continue;
                 }
-                Part::Text(text) => *text_bytes += text.len(),
+                Part::Text(text) => *text_bytes += held(text),
                 _ => {}
             }
             table.insert_unique(hash_of(&code), code, hash_of);
@@ -89,11 +90,25 @@ impl Dictionary {
                 free.insert(next);
                 self.values.push(part.value(&self.data_type));
                 if let Part::Text(text) = part {
-                    self.text_bytes += text.len();
+                    self.text_bytes += held(text);
                 }
                 next
             }
         }
+    }
+
+    /// Forgets all values but those of these codes. Gives, by old code, the new one of each that is kept.
+    pub(crate) fn keep(&mut self, used: impl Iterator<Item = u32>) -> Vec<u32> {
+        const FORGOTTEN: u32 = u32::MAX;
+        let mut renamed = vec![FORGOTTEN; self.values.len()];
+        used.for_each(|code| renamed[code as usize] = 0);
+        for (code, renamed) in (0..).zip(renamed.iter_mut().filter(|code| **code != FORGOTTEN)) {
+            *renamed = code;
+        }
+        let kept = std::mem::take(&mut self.values).into_iter().zip(&renamed);
+        let kept = kept.filter(|(_, code)| **code != FORGOTTEN).map(|(value, _)| value).collect();
+        *self = Dictionary::restored(self.data_type.clone(), kept);
+        renamed
     }
 
     /// Each code's place among the values in order; NULL comes last.
@@ -108,8 +123,13 @@ impl Dictionary {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.values.capacity() * size_of::<Value>() + self.table.capacity() * 5 + self.text_bytes
+        self.values.len() * size_of::<Value>() + self.table.allocation_size() + self.text_bytes
     }
+}
+
+/// Memory of a text: its two counts lie before it.
+pub(crate) fn held(text: &str) -> usize {
+    allocation(text.len() + 2 * size_of::<usize>())
 }
 
 fn canonical(part: Part<'_>) -> Part<'_> {

@@ -5,21 +5,23 @@
 //! its place. So folding on gives the same bytes in both (invariant `REPLAY`), and the next image may
 //! continue the last in either.
 //!
-//! A row keeps its number and a value its code for as long as a table lives, so an image names what changed
-//! by numbers: no key is looked up, written or compared twice.
+//! A row keeps its number and a value its code while [`StateTable::numbering`] stays the same, so an image names what
+//! changed by numbers: no key is looked up, written or compared twice. Once rows are numbered anew, the next image is of all.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::interleave;
-use arrow::datatypes::{DataType as ArrowType, Field, Schema, TimestampMicrosecondType, UInt32Type};
+use arrow::datatypes::{
+    DataType as ArrowType, Field, Int64Type, Schema, TimestampMicrosecondType, UInt32Type,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::columns::{self, Part};
 use crate::dictionary::Dictionary;
-use crate::keys::Keys;
+use crate::keys::{Keys, UNKNOWN};
 use crate::measure::{self, StateError, States};
-use crate::states::{StateTable, WINDOW_START, record_batch};
+use crate::states::{StateTable, WINDOW_START, overflow_field, record_batch};
 use crate::types::DataType;
 use crate::value::Value;
 use crate::view::View;
@@ -43,6 +45,8 @@ pub struct Image {
     /// `None` for all.
     rows: Option<Vec<u32>>,
     states: Vec<Box<dyn States>>,
+    /// Which of the rows are overflow groups.
+    overflow: ArrayRef,
     keys: RecordBatch,
     /// By dimension.
     values: Vec<RecordBatch>,
@@ -95,8 +99,12 @@ impl Image {
             record_batch(Arc::new(schema), vec![column], new.len())
         });
         let values = values.collect();
+        let overflow = match &rows {
+            Some(rows) => table.overflow_column(rows.iter().copied()),
+            None => table.overflow_column(0..keys.len() as u32),
+        };
         let keys = record_batch(Arc::new(key_schema(&view)), columns, keys.len() - since.rows);
-        Image { view, rows, states, keys, values }
+        Image { view, rows, states, overflow, keys, values }
     }
 
     pub fn encode(self) -> Encoded {
@@ -105,6 +113,8 @@ impl Image {
         let places: Vec<u32> = (0..count as u32).collect();
         let mut columns: Vec<ArrayRef> =
             self.states.iter().flat_map(|states| states.columns(&places)).collect();
+        fields.push(overflow_field());
+        columns.push(self.overflow);
         if let Some(rows) = self.rows {
             fields.push(Field::new(ROW, ArrowType::UInt32, false));
             columns.push(Arc::new(UInt32Array::from(rows)));
@@ -147,7 +157,8 @@ pub fn restore(view: Arc<View>, images: &[Encoded]) -> Result<StateTable, StateE
         }
         measures.push(states);
     }
-    Ok(StateTable { view, keys, measures, events: 0 })
+    let overflow = newest(images, &overflow_field(), &sources)?;
+    Ok(StateTable::restored(view, keys, measures, overflow.as_primitive::<Int64Type>()))
 }
 
 fn keys(view: &View, images: &[Encoded]) -> Result<Keys, StateError> {
@@ -172,7 +183,8 @@ fn keys(view: &View, images: &[Encoded]) -> Result<Keys, StateError> {
         for (index, dictionary) in dictionaries.iter().enumerate() {
             let column = column(batch, &code_name(index), &ArrowType::UInt32)?;
             let column = column.as_primitive::<UInt32Type>().values();
-            if let Some(code) = column.iter().find(|code| **code as usize >= dictionary.values().len()) {
+            let known = |code: &u32| *code == UNKNOWN || (*code as usize) < dictionary.values().len();
+            if let Some(code) = column.iter().find(|code| !known(code)) {
                 let expected = format!("one below {}", dictionary.values().len());
                 return Err(error(&view.dimensions[index].name, format!("code {code}"), expected));
             }

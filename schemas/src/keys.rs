@@ -7,6 +7,9 @@
 //! To answer a question, filter codes by a mask over [`Keys::dictionary`], pick rows by
 //! [`Keys::windows`] and [`Keys::row_codes`], and bring them to a coarser key with [`Keys::regroup`];
 //! the rows it gives are what [`States::merge`](crate::measure::States::merge) takes.
+//!
+//! An overflow group is a key whose values were not kept, for want of room: [`UNKNOWN`] stands for each of
+//! its dimensions, and [`ANY_WINDOW`] for its window where that was not kept either.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 
@@ -17,6 +20,12 @@ use crate::columns::Part;
 use crate::dictionary::Dictionary;
 use crate::types::DataType;
 use crate::value::Value;
+
+/// Stands for the code of a value that was not kept.
+pub const UNKNOWN: u32 = u32::MAX;
+
+/// Stands for a window that was not kept. No event lies that early.
+pub const ANY_WINDOW: i64 = i64::MIN;
 
 /// A growing set of keys.
 #[derive(Clone, Debug)]
@@ -95,9 +104,15 @@ impl Keys {
         &self.dictionaries[dimension].data_type
     }
 
-    /// A row's value of a dimension.
+    /// A row's value of a dimension; NULL where it was not kept.
     pub fn value(&self, row: u32, dimension: usize) -> &Value {
-        &self.dictionary(dimension)[self.code(row, dimension) as usize]
+        const NULL: &Value = &Value::Null;
+        self.dictionary(dimension).get(self.code(row, dimension) as usize).unwrap_or(NULL)
+    }
+
+    /// True for an overflow group's row.
+    pub fn is_overflow(&self, row: u32) -> bool {
+        self.windows[row as usize] == ANY_WINDOW || self.row_codes(row).first() == Some(&UNKNOWN)
     }
 
     /// The code of a value in a dimension's dictionary, added if new.
@@ -108,6 +123,10 @@ impl Keys {
     /// The code of a value, if any key ever had it.
     pub fn find_code(&self, dimension: usize, value: &Value) -> Option<u32> {
         self.dictionaries[dimension].find(Part::of(value))
+    }
+
+    pub(crate) fn find_part(&self, dimension: usize, part: Part<'_>) -> Option<u32> {
+        self.dictionaries[dimension].find(part)
     }
 
     pub(crate) fn dictionary_mut(&mut self, dimension: usize) -> &mut Dictionary {
@@ -163,6 +182,10 @@ impl Keys {
             let theirs = other.row_codes(*row);
             for (index, dimension) in dimensions.iter().enumerate() {
                 let code = theirs[*dimension];
+                if code == UNKNOWN {
+                    codes[index] = UNKNOWN;
+                    continue;
+                }
                 let seen = &mut translated[index][code as usize];
                 if *seen == UNSEEN {
                     *seen = self.encode(index, &other.dictionary(*dimension)[code as usize]);
@@ -187,12 +210,34 @@ impl Keys {
         self.regroup(other, &rows, &dimensions, |start| start)
     }
 
-    /// Rows in the order of (window, dimension values); NULL comes last.
+    /// Keeps these rows only, which ascend: row `rows[i]` becomes row `i`. Values that no key has any more are
+    /// forgotten.
+    pub fn keep(&mut self, rows: &[u32]) {
+        let width = self.dictionaries.len();
+        for (row, from) in rows.iter().map(|from| *from as usize).enumerate() {
+            self.windows[row] = self.windows[from];
+            self.codes.copy_within(from * width..(from + 1) * width, row * width);
+        }
+        self.windows.truncate(rows.len());
+        self.windows.shrink_to_fit();
+        self.codes.truncate(rows.len() * width);
+        self.codes.shrink_to_fit();
+        for (dimension, dictionary) in self.dictionaries.iter_mut().enumerate() {
+            let codes = || self.codes.iter().skip(dimension).step_by(width);
+            let renamed = dictionary.keep(codes().copied().filter(|code| *code != UNKNOWN));
+            let known = self.codes.iter_mut().skip(dimension).step_by(width).filter(|code| **code != UNKNOWN);
+            known.for_each(|code| *code = renamed[*code as usize]);
+        }
+        let Keys { dictionaries, windows, codes, .. } = std::mem::replace(self, Keys::new(Vec::new()));
+        *self = Keys::restored(dictionaries, windows, codes);
+    }
+
+    /// Rows in the order of (window, dimension values); NULL comes last, and behind it what was not kept.
     pub fn sorted_rows(&self) -> Vec<u32> {
         let ranks: Vec<Vec<u32>> = self.dictionaries.iter().map(Dictionary::ranks).collect();
         let places = |row: u32| {
             let codes = self.row_codes(row).iter().zip(&ranks);
-            codes.map(|(code, ranks)| ranks[*code as usize])
+            codes.map(|(code, ranks)| ranks.get(*code as usize).copied().unwrap_or(UNKNOWN))
         };
         let mut rows: Vec<u32> = (0..self.len() as u32).collect();
         rows.sort_unstable_by(|a, b| {
@@ -202,8 +247,9 @@ impl Keys {
         rows
     }
 
+    /// Memory in use; of vectors that grow by doubling, what is filled.
     pub fn bytes(&self) -> usize {
-        let keys = self.windows.capacity() * 8 + self.codes.capacity() * 4 + self.table.capacity() * 5;
+        let keys = self.windows.len() * 8 + self.codes.len() * 4 + self.table.allocation_size();
         keys + self.dictionaries.iter().map(Dictionary::bytes).sum::<usize>()
     }
 }

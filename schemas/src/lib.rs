@@ -3,6 +3,7 @@
 //! Everything here is plain code over values: no Kafka, no HTTP, no disk, no clock. The three
 //! layers meet only in this crate, so a view, a window, an offset or a state has one definition.
 
+pub mod budget;
 pub mod columns;
 pub mod decode;
 mod dictionary;

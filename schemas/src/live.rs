@@ -1,5 +1,7 @@
 //! What the speed layer gives the serving layer.
 
+use std::collections::BTreeMap;
+
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -32,7 +34,7 @@ pub struct Partials {
     /// The partition of each entry of `states`: two nodes may both hold a partition for a moment after
     /// ownership moved, and the asker must be able to take it from one of them only.
     pub partitions: Vec<Partition>,
-    /// State tables as [`StateTable::to_record_batch`](crate::states::StateTable::to_record_batch) writes them,
+    /// State tables as [`StateTable::to_live_batch`](crate::states::StateTable::to_live_batch) writes them,
     /// each of one partition; the same key may occur in several.
     pub states: Vec<RecordBatch>,
 }
@@ -53,13 +55,31 @@ pub struct LiveStatus {
     pub records: u64,
     pub dead_letters: u64,
     /// Dead letters by reason since this node started.
-    pub dead_letter_reasons: std::collections::BTreeMap<String, u64>,
+    pub dead_letter_reasons: BTreeMap<String, u64>,
     /// Cells of all epochs.
     pub groups: u64,
+    /// By view, what its live states take on this node.
+    #[serde(default)]
+    pub views: BTreeMap<String, LiveView>,
     /// How long ago everything was last safe in the store.
     pub checkpoint_age_ms: Option<i64>,
     /// What keeps this node from folding, if anything.
     pub trouble: Option<String>,
+}
+
+/// What the live states of a view take on a node, those of all epochs and partitions together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveView {
+    pub groups: u64,
+    /// Groups, each of one window or of all, that hold what the budget has no room for.
+    pub overflow_groups: u64,
+    /// Records in them, as far as they were counted.
+    pub overflow_records: u64,
+    /// Memory of the states together with the copies that are made to send and save them.
+    pub bytes: u64,
+    /// The budget: groups of each epoch, memory of all; `null`: no limit.
+    pub max_groups: Option<u64>,
+    pub max_bytes: Option<u64>,
 }
 
 /// Why no partials were given.

@@ -2,28 +2,44 @@
 //!
 //! Folding the same events in any split gives the same states (invariants `FOLD` and `REPLAY`), and
 //! equal states give equal bytes: rows are written in the order of their keys.
+//!
+//! A table may be put under a [`Budget`]. What does not fit is folded into overflow groups, one per window, then one of
+//! all windows: merged over dimensions and windows its states are the fold of the same events as
+//! without a budget. Which groups are told apart then depends on what came first, and on what else
+//! the budget's other tables hold.
 
+mod room;
+mod shed;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatchOptions, TimestampMicrosecondArray};
-use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatchOptions, TimestampMicrosecondArray};
+use arrow::datatypes::{
+    DataType as ArrowType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType,
+};
 use arrow::record_batch::RecordBatch;
 use polars::prelude::{DataFrame, PolarsResult, Series};
 
+use crate::budget::{Account, Budget};
 use crate::columns::{self, Part};
 use crate::evaluate;
 use crate::expr::Scalar;
-use crate::keys::Keys;
+use crate::keys::{Keys, UNKNOWN};
 use crate::measure::operand::Operand;
 use crate::measure::{self, Input, Places, StateError, States};
 use crate::stream::{OFFSET_COLUMN, PARTITION_COLUMN};
 use crate::types::DataType;
 use crate::view::{Aggregate, Measure, View};
-use crate::window::Window;
 
 /// Columns of every stored or sent state table beside dimensions and states.
 pub const WINDOW_START: &str = "window_start";
 pub const WINDOW_END: &str = "window_end";
+
+/// The column that tells overflow groups in what the speed layer sends and saves: 0 in all other groups, else the number of
+/// their records, -1 where that is not known.
+pub const OVERFLOW: &str = "_overflow";
+const UNCOUNTED: i64 = -1;
 
 /// The states of a set of cells of one view.
 #[derive(Debug)]
@@ -34,8 +50,17 @@ pub struct StateTable {
     pub measures: Vec<Box<dyn States>>,
     /// Events that were folded here or in what was merged: those that passed the view's filter. Not stored.
     pub events: u64,
+    /// By row of an overflow group, the number of records in it; `None` where it is not known.
+    overflow: BTreeMap<u32, Option<u64>>,
+    /// The sum of those that are known.
+    overflow_records: u64,
+    account: Option<Account>,
+    measured: room::Measured,
+    /// Grows when rows are numbered anew.
+    numbering: u64,
 }
 
+/// A copy is under no budget.
 impl Clone for StateTable {
     fn clone(&self) -> Self {
         StateTable {
@@ -43,6 +68,11 @@ impl Clone for StateTable {
             keys: self.keys.clone(),
             measures: self.measures.iter().map(|states| states.boxed_clone()).collect(),
             events: self.events,
+            overflow: self.overflow.clone(),
+            overflow_records: self.overflow_records,
+            account: None,
+            measured: room::Measured::default(),
+            numbering: self.numbering,
         }
     }
 }
@@ -51,7 +81,48 @@ impl StateTable {
     pub fn new(view: Arc<View>) -> Self {
         let dimensions = view.dimensions.iter().map(|dimension| dimension.scalar.data_type.clone()).collect();
         let measures = view.measures.iter().map(measure::empty).collect();
-        StateTable { keys: Keys::new(dimensions), measures, view, events: 0 }
+        StateTable {
+            keys: Keys::new(dimensions),
+            measures,
+            view,
+            events: 0,
+            overflow: BTreeMap::new(),
+            overflow_records: 0,
+            account: None,
+            measured: room::Measured::default(),
+            numbering: 0,
+        }
+    }
+
+    /// A table of these rows. `overflow` has [`OVERFLOW`] of each.
+    pub(crate) fn restored(
+        view: Arc<View>,
+        keys: Keys,
+        measures: Vec<Box<dyn States>>,
+        overflow: &Int64Array,
+    ) -> Self {
+        let mut table = StateTable { keys, measures, ..StateTable::new(view) };
+        for (row, records) in (0..).zip(overflow.values()).filter(|(_, records)| **records != 0) {
+            table.overflow_by(row, u64::try_from(*records).ok());
+        }
+        table
+    }
+
+    /// While this stays the same, so does every row's number, and every value's code.
+    pub fn numbering(&self) -> u64 {
+        self.numbering
+    }
+
+    /// The table under a budget. What it holds too much is folded into overflow groups at once.
+    pub fn within(mut self, budget: &Arc<Budget>) -> Self {
+        self.limit(budget);
+        self
+    }
+
+    /// As [`StateTable::within`].
+    pub fn limit(&mut self, budget: &Arc<Budget>) {
+        self.account = Some(Account::open(budget.clone()));
+        self.settle();
     }
 
     /// Folds decoded events: filter, window, dimensions, measures. `events` has the view's fields and, for views with
@@ -80,35 +151,9 @@ impl StateTable {
             update(&mut *self.measures[index], &rows, argument, filter, &places)?;
         }
         self.events += filtered.height() as u64;
+        self.measured.fold(filtered.height());
+        self.settle();
         Ok(rows)
-    }
-
-    /// The row of each event, added if new.
-    fn rows(
-        &mut self,
-        view: &View,
-        times: &[i64],
-        values: &mut impl Iterator<Item = Series>,
-    ) -> PolarsResult<Vec<u32>> {
-        let mut codes: Vec<Vec<u32>> = Vec::with_capacity(view.dimensions.len());
-        for (index, dimension) in view.dimensions.iter().enumerate() {
-            let series = values.next().expect("every dimension was evaluated");
-            let dictionary = self.keys.dictionary_mut(index);
-            let mut column = Vec::with_capacity(series.len());
-            columns::visit(&series, &dimension.scalar.data_type, |part| {
-                column.push(dictionary.encode(part))
-            })?;
-            codes.push(column);
-        }
-        let mut starts = Starts::of(view.window.window);
-        let mut key = vec![0; codes.len()];
-        let row = |(index, time): (usize, &i64)| {
-            for (code, column) in key.iter_mut().zip(&codes) {
-                *code = column[index];
-            }
-            self.keys.row(starts.start(*time), &key)
-        };
-        Ok(times.iter().enumerate().map(row).collect())
     }
 
     /// Merges all cells of `other` into this table.
@@ -126,23 +171,54 @@ impl StateTable {
             states.merge(into, &**others, rows);
         }
         self.events += other.events;
+        if !other.overflow.is_empty() {
+            for (from, into) in rows.iter().zip(into) {
+                if let Some(records) = other.overflow.get(from) {
+                    self.overflow_by(*into, *records);
+                }
+            }
+        }
     }
 
-    /// `window_start`, the dimensions, the states; rows sorted by key, so that equal states give equal bytes.
+    /// The overflow groups' rows, each with the number of its records, as far as that is known.
+    pub fn overflow(&self) -> impl Iterator<Item = (u32, Option<u64>)> + '_ {
+        self.overflow.iter().map(|(row, records)| (*row, *records))
+    }
+
+    fn overflow_by(&mut self, row: u32, records: Option<u64>) {
+        let held = self.overflow.entry(row).or_insert(Some(0));
+        *held = held.zip(records).map(|(held, more)| held + more);
+        self.overflow_records += records.unwrap_or_default();
+    }
+
+    /// `window_start`, the dimensions, the states; rows sorted by key, so that equal states give equal bytes. Overflow groups
+    /// look like others here.
     pub fn to_record_batch(&self) -> RecordBatch {
-        self.rows_to_record_batch(&self.keys.sorted_rows())
-    }
-
-    /// The same with rows as they lie here, in the order of first sight: for those who put no question to the order,
-    /// since sorting takes longer than all else.
-    pub fn to_unsorted_record_batch(&self) -> RecordBatch {
-        self.rows_to_record_batch(&(0..self.keys.len() as u32).collect::<Vec<u32>>())
-    }
-
-    fn rows_to_record_batch(&self, rows: &[u32]) -> RecordBatch {
-        let mut arrays = self.key_columns(rows);
-        arrays.extend(self.state_columns(rows));
+        let rows = self.keys.sorted_rows();
+        let mut arrays = self.key_columns(&rows);
+        arrays.extend(self.state_columns(&rows));
         record_batch(Self::schema(&self.view), arrays, rows.len())
+    }
+
+    /// What the speed layer sends: the same and [`OVERFLOW`], with rows as they lie here, in the order of first sight. Whoever
+    /// asks puts no question to the order, and sorting takes longer than all else.
+    pub fn to_live_batch(&self) -> RecordBatch {
+        let rows: Vec<u32> = (0..self.keys.len() as u32).collect();
+        let mut arrays = self.key_columns(&rows);
+        arrays.extend(self.state_columns(&rows));
+        arrays.push(self.overflow_column(rows.iter().copied()));
+        let mut fields = Self::schema(&self.view).fields().to_vec();
+        fields.push(Arc::new(overflow_field()));
+        record_batch(Arc::new(Schema::new(fields)), arrays, rows.len())
+    }
+
+    /// [`OVERFLOW`] of the given rows.
+    pub(crate) fn overflow_column(&self, rows: impl Iterator<Item = u32>) -> ArrayRef {
+        let records = rows.map(|row| match self.overflow.get(&row) {
+            None => 0,
+            Some(records) => records.map_or(UNCOUNTED, |records| records as i64),
+        });
+        Arc::new(Int64Array::from_iter_values(records))
     }
 
     /// `window_start` and the dimensions of the given rows.
@@ -160,8 +236,9 @@ impl StateTable {
         self.measures.iter().flat_map(|states| states.columns(rows)).collect()
     }
 
-    /// Reads the columns that [`StateTable::to_record_batch`] writes, by name; other columns are ignored, and views, large
-    /// and dictionary-encoded forms of the same types are accepted. Rows of the same key are merged.
+    /// Reads the columns that [`StateTable::to_record_batch`] or [`StateTable::to_live_batch`] writes, by name; other columns
+    /// are ignored, and views, large and dictionary-encoded forms of the same types are accepted. Rows of the same key are
+    /// merged.
     pub fn from_record_batch(view: Arc<View>, batch: &RecordBatch) -> Result<Self, StateError> {
         let mut table = StateTable::new(view.clone());
         let windows = key_column(batch, WINDOW_START, &DataType::Timestamp)?;
@@ -174,14 +251,20 @@ impl StateTable {
             columns::visit_array(&column, data_type, |part| encoded.push(dictionary.encode(part)));
             codes.push(encoded);
         }
+        let overflow = overflow_column(batch)?;
         let mut key = vec![0; codes.len()];
         let windows = windows.as_primitive::<TimestampMicrosecondType>().values();
         let mut rows = Vec::with_capacity(windows.len());
         for (index, window) in windows.iter().enumerate() {
+            let records = overflow.as_ref().map_or(0, |overflow| overflow.value(index));
             for (code, column) in key.iter_mut().zip(&codes) {
-                *code = column[index];
+                *code = if records == 0 { column[index] } else { UNKNOWN };
             }
-            rows.push(table.keys.row(*window, &key));
+            let row = table.keys.row(*window, &key);
+            if records != 0 {
+                table.overflow_by(row, u64::try_from(records).ok());
+            }
+            rows.push(row);
         }
         let distinct = table.keys.len() == rows.len();
         let from: Vec<u32> = (0..rows.len() as u32).collect();
@@ -275,27 +358,6 @@ fn update(
     Ok(())
 }
 
-/// Window starts of times that mostly fall into the window of the one before.
-struct Starts {
-    window: Window,
-    start: i64,
-    end: i64,
-}
-
-impl Starts {
-    fn of(window: Window) -> Self {
-        Starts { window, start: 0, end: 0 }
-    }
-
-    fn start(&mut self, time: i64) -> i64 {
-        if time < self.start || time >= self.end {
-            self.start = self.window.start(time);
-            self.end = self.window.end(self.start);
-        }
-        self.start
-    }
-}
-
 fn stored(batch: &RecordBatch, measure: &Measure) -> Result<Vec<ArrayRef>, StateError> {
     let column = |field: Field| {
         batch.column_by_name(field.name()).cloned().ok_or_else(|| StateError {
@@ -305,6 +367,24 @@ fn stored(batch: &RecordBatch, measure: &Measure) -> Result<Vec<ArrayRef>, State
         })
     };
     measure::fields(measure).into_iter().map(column).collect()
+}
+
+pub(crate) fn overflow_field() -> Field {
+    Field::new(OVERFLOW, ArrowType::Int64, false)
+}
+
+fn overflow_column(batch: &RecordBatch) -> Result<Option<Int64Array>, StateError> {
+    let Some(column) = batch.column_by_name(OVERFLOW) else { return Ok(None) };
+    let error = |found: String| StateError {
+        measure: OVERFLOW.to_string(),
+        found,
+        expected: format!("column {OVERFLOW} of type {}", ArrowType::Int64),
+    };
+    let column = columns::cast(column, &ArrowType::Int64).map_err(|reason| error(reason.to_string()))?;
+    match column.null_count() {
+        0 => Ok(Some(column.as_primitive::<Int64Type>().clone())),
+        nulls => Err(error(format!("{nulls} nulls"))),
+    }
 }
 
 fn key_column(batch: &RecordBatch, name: &str, data_type: &DataType) -> Result<ArrayRef, StateError> {

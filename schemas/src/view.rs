@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::budget::Limits;
 use crate::expr::Scalar;
 use crate::stream::Stream;
 use crate::types::DataType;
@@ -15,10 +16,13 @@ pub struct View {
     /// The statement as written.
     pub sql: String,
     /// SHA-256 (hex) over everything that decides the view's contents: stream fields used, filter,
-    /// dimensions, window, measures. Renaming a file or changing the schedule leaves it alone.
+    /// dimensions, window, measures. Renaming a file, changing the schedule or the limits leaves it alone.
     pub hash: String,
     /// A cron expression (five fields) and its time zone, checked when parsed.
     pub schedule: Option<Schedule>,
+    /// What its live states may take on a speed node, where that is not left to the node's settings. No part of the
+    /// hash: it decides how finely live records are told apart, not what the view is.
+    pub limits: Limits,
     pub filter: Option<Scalar>,
     pub dimensions: Vec<Dimension>,
     pub window: WindowColumn,

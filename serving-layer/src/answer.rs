@@ -9,6 +9,7 @@ use watershed_schemas::types::DataType;
 use watershed_schemas::value::Value;
 
 use crate::merge::{Finished, Groups};
+use crate::overflow::Told;
 use crate::plan::{self, Plan};
 use crate::query::Fill;
 use crate::refusal::{Reason, Refusal};
@@ -29,6 +30,8 @@ pub struct Answer {
     pub rows: usize,
     /// Per row, whether live records took part, if asked for.
     pub provenance: Option<Vec<bool>>,
+    /// Per row, whether it is an overflow group, if any is.
+    pub overflow: Option<Vec<bool>>,
     /// The zone whose offset times are shown with.
     pub zone: chrono_tz::Tz,
     /// Where the next page begins, if there is one.
@@ -41,9 +44,9 @@ pub struct Answer {
 pub struct AnswerColumn {
     pub name: String,
     pub data_type: DataType,
-    /// For measures: true when every cell in the answer is exact. `None` for window and dimensions.
+    /// For measures: true when every cell in the answer is exact and no cell may be missing. `None` for window and dimensions.
     pub exact: Option<bool>,
-    /// How wrong inexact cells may be.
+    /// How wrong inexact cells may be; `None` also where they may lack any number of records.
     pub error: Option<ErrorBound>,
     pub values: Vec<Value>,
 }
@@ -70,6 +73,19 @@ pub struct Block {
     /// The hash of the view's definition, where it is not the project's but the one that the version was made with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub definition: Option<String>,
+    /// Live groups beyond the view's budget, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overflow: Option<Told>,
+}
+
+impl Block {
+    /// With what is to be told of overflow groups. Records that are in no row, though they may belong to one, are missing.
+    pub fn with(self, overflow: Option<Told>) -> Block {
+        let missing = overflow.as_ref().filter(|told| told.undecided_records != Some(0));
+        let because = missing.map(|told| told.because.clone());
+        let incomplete_because = self.incomplete_because.clone().or(because);
+        Block { complete: incomplete_because.is_none(), incomplete_because, overflow, ..self }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -108,8 +124,18 @@ pub fn finish(
     let provenance = plan.provenance.then(|| chosen.iter().map(|group| groups.is_live(*group)).collect());
     let statistics =
         Statistics { elapsed_ms: 0.0, batch_rows: groups.batch_cells, live_groups: groups.live_cells };
-    let block = Block::default();
-    Ok(Answer { columns, rows: chosen.len(), provenance, zone: plan.zone, next_cursor, block, statistics })
+    let overflow: Vec<bool> = chosen.iter().map(|group| groups.is_overflow(*group)).collect();
+    let block = Block { overflow: groups.overflow.told(), ..Block::default() };
+    Ok(Answer {
+        columns,
+        rows: chosen.len(),
+        provenance,
+        overflow: overflow.contains(&true).then_some(overflow),
+        zone: plan.zone,
+        next_cursor,
+        block,
+        statistics,
+    })
 }
 
 /// The values of groups, by column.
@@ -131,12 +157,13 @@ impl Cells<'_> {
                 Fill::Zero => fill::zero(self.plan.data_type(plan::Column::Measure(index))),
                 Fill::None | Fill::Null => Value::Null,
             };
-            Finished { value, exact: true }
+            Finished { value, exact: !self.groups.lacks(group) }
         })
     }
 
     fn column(&self, column: plan::Column, chosen: &[u32]) -> AnswerColumn {
         let mut exact = None;
+        let undecided = self.groups.overflow.is_undecided();
         let values = match column {
             plan::Column::Window => {
                 chosen.iter().map(|group| Value::Timestamp(self.groups.bucket(*group))).collect()
@@ -145,7 +172,7 @@ impl Cells<'_> {
                 chosen.iter().map(|group| self.groups.keys.value(*group, index).clone()).collect()
             }
             plan::Column::Measure(index) => {
-                let mut all = true;
+                let mut all = !undecided;
                 let finish = |group: &u32| {
                     let finished = self.measure(*group, index);
                     all &= finished.exact;
@@ -157,7 +184,10 @@ impl Cells<'_> {
             }
         };
         let error = match (column, exact) {
-            (plan::Column::Measure(index), Some(false)) => {
+            // A sketch's bound holds for the records that it has seen.
+            (plan::Column::Measure(index), Some(false))
+                if !undecided && !chosen.iter().any(|group| self.groups.lacks(*group)) =>
+            {
                 measure::error_bound(&self.plan.view.measures[self.plan.measures[index]])
             }
             _ => None,
@@ -173,7 +203,13 @@ impl Cells<'_> {
 }
 
 impl Answer {
-    /// True when no sketch had a part in any cell.
+    /// What rows are marked with beside their values, by name.
+    pub fn marks(&self) -> impl Iterator<Item = (&'static str, &Vec<bool>)> {
+        let live = self.provenance.as_ref().map(|live| ("_live", live));
+        live.into_iter().chain(self.overflow.as_ref().map(|overflow| ("_overflow", overflow)))
+    }
+
+    /// True when no sketch had a part in any cell, and none may lack records.
     pub fn is_exact(&self) -> bool {
         self.columns.iter().all(|column| column.exact != Some(false))
     }

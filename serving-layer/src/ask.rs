@@ -164,7 +164,7 @@ impl Serving {
         if answer.next_cursor.is_some() {
             self.kept.keep(view, pin, halves.clone());
         }
-        answer.block = block;
+        answer.block = block.with(answer.block.overflow.take());
         meets(&answer, &require)?;
         answer.statistics.elapsed_ms = began.elapsed().as_micros() as f64 / 1_000.0;
         Ok(answer)
@@ -374,6 +374,7 @@ fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Blo
             passing: false,
             gaps,
             definition: None,
+            overflow: None,
         };
     };
     let chosen = &live.chosen;
@@ -401,6 +402,7 @@ fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Blo
         passing: passing && gaps.is_empty(),
         gaps,
         definition: None,
+        overflow: None,
     }
 }
 
@@ -416,6 +418,9 @@ fn meets(answer: &Answer, require: &[Requirement]) -> Result<(), Refusal> {
         let unmet = match requirement {
             Requirement::Exact => {
                 answer.columns.iter().find(|column| column.exact == Some(false)).map(|column| {
+                    if let Some(overflow) = &answer.block.overflow {
+                        return format!("exact: \"{}\": {}", column.name, overflow.because);
+                    }
                     let instead =
                         "ask the view's own grain and dimensions below the watershed, or accuracy \"exact\"";
                     format!("exact: \"{}\" is merged from sketches; {instead}", column.name)

@@ -14,6 +14,7 @@ pub mod grain;
 pub mod http;
 pub mod live;
 pub mod merge;
+pub mod overflow;
 pub mod plan;
 pub mod query;
 mod recompute;

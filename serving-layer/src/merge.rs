@@ -13,6 +13,7 @@ use watershed_schemas::view::{Measure, View};
 
 use crate::cells;
 use crate::grain::Buckets;
+use crate::overflow::Overflow;
 use crate::plan::Condition;
 
 /// A table of cells of one side of the watershed.
@@ -55,6 +56,8 @@ pub struct Groups<'a> {
     pub keys: Keys,
     pub batch_cells: usize,
     pub live_cells: usize,
+    /// What live groups beyond the view's budget mean for these.
+    pub overflow: Overflow,
     groups: Vec<Group>,
     sources: &'a [Source<'a>],
     selection: &'a Selection<'a>,
@@ -66,7 +69,7 @@ pub struct Groups<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finished {
     pub value: Value,
-    /// False where a sketch had a part in it.
+    /// False where a sketch had a part in it, or where an overflow group may hold records that belong to it.
     pub exact: bool,
 }
 
@@ -76,10 +79,12 @@ pub fn merge<'a>(sources: &'a [Source<'a>], selection: &'a Selection<'a>) -> Gro
     let mut keys = Keys::new(types.map(|dimension| dimension.scalar.data_type.clone()).collect());
     let mut groups: Vec<Group> = Vec::new();
     let (mut batch_cells, mut live_cells) = (0, 0);
+    let mut overflow = Overflow::default();
     // Per source: the rows that pass, and the group of each.
     let mut taken = Vec::with_capacity(sources.len());
     for (index, source) in sources.iter().enumerate() {
-        let rows = passing(&source.table.keys, selection);
+        let mut rows = passing(source.table, selection);
+        rows.extend(overflow.take(source.table, selection));
         let into = keys
             .regroup(&source.table.keys, &rows, selection.dimensions, |start| selection.buckets.start(start));
         groups.resize(keys.len(), Group::default());
@@ -115,17 +120,22 @@ pub fn merge<'a>(sources: &'a [Source<'a>], selection: &'a Selection<'a>) -> Gro
             states.merge(&into, source.table.measures[*measure].as_ref(), &from);
         }
     }
-    Groups { keys, batch_cells, live_cells, groups, sources, selection, merged }
+    Groups { keys, batch_cells, live_cells, overflow, groups, sources, selection, merged }
 }
 
-/// The rows whose window and dimensions pass.
-fn passing(keys: &Keys, selection: &Selection<'_>) -> Vec<u32> {
+/// The rows whose window and dimensions are known and pass.
+fn passing(table: &StateTable, selection: &Selection<'_>) -> Vec<u32> {
+    let keys = &table.keys;
+    let unknown: Vec<u32> = table.overflow().map(|(row, _)| row).collect();
     let passes: Vec<(usize, Vec<bool>)> =
         selection.conditions.iter().map(|condition| codes(keys, condition)).collect();
     let in_range = |window: &i64| selection.from <= *window && *window < selection.to;
     let windows = keys.windows().iter().enumerate().filter(|(_, window)| in_range(window));
     let rows = windows.map(|(row, _)| row as u32);
     rows.filter(|row| {
+        if unknown.binary_search(row).is_ok() {
+            return false;
+        }
         let codes = keys.row_codes(*row);
         passes.iter().all(|(dimension, passes)| passes[codes[*dimension] as usize])
     })
@@ -160,6 +170,16 @@ impl Groups<'_> {
         self.groups[group as usize].live
     }
 
+    /// True for a group of records whose dimensions are not known.
+    pub fn is_overflow(&self, group: u32) -> bool {
+        self.keys.is_overflow(group)
+    }
+
+    /// True where an overflow group may hold records that belong to this one.
+    pub fn lacks(&self, group: u32) -> bool {
+        !self.is_overflow(group) && self.overflow.lacks(self.bucket(group))
+    }
+
     /// Adds a group without cells, unless there is one of that bucket and those codes.
     pub fn fill(&mut self, bucket: i64, codes: &[u32]) {
         self.keys.row(bucket, codes);
@@ -167,11 +187,12 @@ impl Groups<'_> {
     }
 
     /// The value of one of the selection's measures; `None` in a group that only fills a bucket.
-    pub fn finish(&self, group: u32, measure: usize) -> Option<Finished> {
-        let group = &self.groups[group as usize];
+    pub fn finish(&self, number: u32, measure: usize) -> Option<Finished> {
+        let group = &self.groups[number as usize];
         let index = self.selection.measures[measure];
         let Measure { aggregate, result_type, .. } = &self.selection.view.measures[index];
-        let algebraic = !aggregate.is_sketched();
+        let whole = !self.lacks(number);
+        let algebraic = whole && !aggregate.is_sketched();
         match group.cells {
             0 => None,
             1 => {
@@ -179,7 +200,8 @@ impl Groups<'_> {
                 Some(match source.exact.and_then(|exact| exact[index].as_ref()) {
                     // One batch cell and no live one: what the batch layer computed is the answer.
                     Some(column) => {
-                        Finished { value: cells::value(column, result_type, group.row as usize), exact: true }
+                        let value = cells::value(column, result_type, group.row as usize);
+                        Finished { value, exact: whole }
                     }
                     None => {
                         Finished { value: source.table.measures[index].finish(group.row), exact: algebraic }

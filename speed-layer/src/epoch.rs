@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
+use watershed_schemas::budget::Budget;
 use watershed_schemas::invariants;
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 use watershed_schemas::states::StateTable;
@@ -117,6 +118,18 @@ impl Fold {
         Fold { table, span, void: None, hindrance: None, changes, exported }
     }
 
+    /// Puts the fold under a budget. What it holds too much is told apart no more; true if there was any.
+    pub(crate) fn limit(&mut self, budget: &Arc<Budget>) -> bool {
+        let numbering = self.table.numbering();
+        self.table.limit(budget);
+        let changed = self.table.numbering() != numbering;
+        if changed {
+            self.changes = Changes::All;
+            self.exported.take();
+        }
+        changed
+    }
+
     pub fn view(&self) -> &Arc<View> {
         &self.table.view
     }
@@ -153,7 +166,7 @@ impl Fold {
 
     /// The states as they are sent, made once per change.
     pub fn export(&self) -> RecordBatch {
-        self.exported.get_or_init(|| self.table.to_unsorted_record_batch()).clone()
+        self.exported.get_or_init(|| self.table.to_live_batch()).clone()
     }
 
     pub fn is_exported(&self) -> bool {
@@ -207,9 +220,14 @@ impl Fold {
         let Some(events) = stretch.events(own) else { return };
         self.exported.take();
         // One view's failure, even a panic inside the engine that evaluates it, leaves the others alone.
+        let numbering = self.table.numbering();
         let folded = catch_unwind(AssertUnwindSafe(|| self.table.fold(&events)));
         let error = match folded {
-            Ok(Ok(rows)) => return self.changes.note(&rows),
+            Ok(Ok(rows)) if self.table.numbering() == numbering => return self.changes.note(&rows),
+            Ok(Ok(_)) => {
+                self.changes = Changes::All;
+                return;
+            }
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic_text(panic.as_ref()),
         };
@@ -217,7 +235,11 @@ impl Fold {
         tracing::error!(view = view.name, partition = %stretch.partition(), range = %own, error, "live states are void");
         self.void = Some(format!("view {} could not be evaluated in {own}: {error}", view.name));
         // What was folded before the failure cannot be told from what was not.
-        self.table = StateTable::new(view);
+        let empty = StateTable::new(view);
+        self.table = match self.table.budget() {
+            Some(budget) => empty.within(budget),
+            None => empty,
+        };
     }
 }
 

@@ -5,12 +5,13 @@
 //! over, after a crash, while partitions move between nodes.
 //!
 //! Deciding is plain code over values: [`epoch`] and [`partition`] hold the folds, [`wanted`] says which
-//! there must be, [`opening`] where a partition begins, [`following`] what to do at whatever happens to
-//! it, [`recognising`] whether the log is the one that was folded, [`replaying`] what to read again and
-//! where, [`landed`] what of it the master dataset has, [`checkpoint`] how it is written down. Around them
-//! lies the shell: one thread that hears the log, one that replays what epochs lack, and tasks that watch
-//! the store and the log and write checkpoints ([`node`]).
+//! there must be, [`budgets`] what they may take, [`opening`] where a partition begins, [`following`] what to
+//! do at whatever happens to it, [`recognising`] whether the log is the one that was folded, [`replaying`]
+//! what to read again and where, [`landed`] what of it the master dataset has, [`checkpoint`] how it is written
+//! down. Around them lies the shell: one thread that hears the log, one that replays what epochs lack, and tasks
+//! that watch the store and the log and write checkpoints ([`node`]).
 
+pub mod budgets;
 mod changes;
 pub mod checkpoint;
 pub mod dataset;

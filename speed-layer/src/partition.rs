@@ -13,6 +13,7 @@ use watershed_schemas::log::NotNext;
 use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
 use watershed_schemas::view::View;
 
+use crate::budgets::Budgets;
 use crate::checkpoint::{Chain, Checkpoint};
 use crate::epoch::{Epoch, Fold, FoldKey, Span};
 use crate::stretch::{Refused, Stretch};
@@ -27,6 +28,7 @@ pub struct PartitionEpochs {
     /// The log that is followed: its topic's id, and the last record below `live`, as far as they are known.
     log: LogIdentity,
     folds: BTreeMap<FoldKey, Fold>,
+    budgets: Budgets,
     /// Grows with every change; 0 is what a checkpoint gave.
     revision: u64,
     /// What is written down of it.
@@ -36,8 +38,16 @@ pub struct PartitionEpochs {
 impl PartitionEpochs {
     /// A partition that will be followed from `live` on.
     pub fn new(partition: Partition, origin: Offset, live: Offset) -> Self {
-        let (log, folds, chain) = (LogIdentity::default(), BTreeMap::new(), Chain::default());
-        PartitionEpochs { partition, origin, live, log, folds, revision: 1, chain }
+        PartitionEpochs {
+            partition,
+            origin,
+            live,
+            log: LogIdentity::default(),
+            folds: BTreeMap::new(),
+            budgets: Budgets::new(),
+            revision: 1,
+            chain: Chain::default(),
+        }
     }
 
     /// A partition as a checkpoint has it.
@@ -51,7 +61,19 @@ impl PartitionEpochs {
                 fold.span()
             );
         }
-        PartitionEpochs { partition, origin, live, log, folds, revision: 0, chain }
+        let budgets = Budgets::new();
+        PartitionEpochs { partition, origin, live, log, folds, budgets, revision: 0, chain }
+    }
+
+    /// The partition under budgets. What its folds hold too much is told apart no more.
+    pub fn within(mut self, budgets: &Budgets) -> Self {
+        self.budgets = budgets.clone();
+        for (key, fold) in &mut self.folds {
+            if let Some(budget) = budgets.get(&key.view) {
+                self.revision += u64::from(fold.limit(&budget.of(&key.epoch)));
+            }
+        }
+        self
     }
 
     pub fn partition(&self) -> Partition {
@@ -109,9 +131,14 @@ impl PartitionEpochs {
     pub fn open(&mut self, key: FoldKey, view: &Arc<View>) {
         assert_eq!(key.view, view.name, "a fold is of the view that its key names");
         let span = Span::opening(key.epoch.from(self.partition, self.origin), self.live);
+        let budget = self.budgets.get(&key.view).map(|budget| budget.of(&key.epoch));
         self.folds.entry(key).or_insert_with(|| {
             self.revision += 1;
-            Fold::open(view.clone(), span)
+            let mut fold = Fold::open(view.clone(), span);
+            if let Some(budget) = budget {
+                fold.limit(&budget);
+            }
+            fold
         });
     }
 
@@ -143,6 +170,7 @@ impl PartitionEpochs {
         for fold in self.folds.values_mut() {
             fold.extend(stretch);
         }
+        self.tell_overflow();
         self.live = range.until;
         self.revision += 1;
         Ok(())
@@ -162,7 +190,27 @@ impl PartitionEpochs {
         self.check(stretch)?;
         let served = self.folds.values_mut().map(|fold| usize::from(fold.replay(stretch))).sum();
         self.revision += u64::from(served > 0);
+        self.tell_overflow();
         Ok(served)
+    }
+
+    /// Says once that a view begins to overflow, and once that it does so no more.
+    fn tell_overflow(&self) {
+        for (view, budget) in &self.budgets {
+            let (held, limits) = (budget.all().held(), budget.limits());
+            match budget.turned() {
+                Some(true) => tracing::warn!(
+                    view,
+                    groups = held.groups,
+                    bytes = held.bytes,
+                    max_groups = limits.groups,
+                    max_state_bytes = limits.bytes,
+                    "live groups beyond the view's budget are folded into overflow groups until a batch run has them"
+                ),
+                Some(false) => tracing::info!(view, "live groups fit the view's budget again"),
+                None => {}
+            }
+        }
     }
 
     /// Notes why what folds lack from `from` on could not be read.

@@ -200,7 +200,7 @@ impl Follower {
         let result = self.start(partition, live);
         if result.is_ok() {
             tracing::info!(stream = self.shared.stream.name, %partition, %live, missing = ?epochs.missing(), "partition opened");
-            self.shared.set_partition(partition, Slot::Open(Held::new(epochs)));
+            self.shared.set_partition(partition, Slot::Open(Held::new(epochs.within(&self.shared.budgets))));
         }
         Event::Started { partition, result }
     }

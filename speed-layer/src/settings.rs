@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use watershed_schemas::budget::Limits;
+
 /// Settings of a speed node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpeedSettings {
@@ -25,6 +27,8 @@ pub struct SpeedSettings {
     pub retry_interval: Duration,
     /// How long a shutdown may take for its last checkpoints.
     pub shutdown_limit: Duration,
+    /// What the live states of a view may take on this node, where the view does not say.
+    pub limits: Limits,
 }
 
 impl SpeedSettings {
@@ -40,6 +44,7 @@ impl SpeedSettings {
             replay_records: 8_192,
             retry_interval: Duration::from_secs(1),
             shutdown_limit: Duration::from_secs(10),
+            limits: Limits { groups: None, bytes: Some(8 << 30) },
         }
     }
 }

@@ -17,6 +17,7 @@ use watershed_schemas::stream::Stream;
 use watershed_schemas::view::View;
 use watershed_store::Store;
 
+use crate::budgets::{Budgets, ViewBudget};
 use crate::partition::PartitionEpochs;
 use crate::settings::SpeedSettings;
 use crate::trouble::Source;
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub settings: SpeedSettings,
     pub stream: Arc<Stream>,
     pub views: BTreeMap<String, Arc<View>>,
+    pub budgets: Budgets,
     pub store: Store,
     began: Instant,
     partitions: RwLock<BTreeMap<Partition, Slot>>,
@@ -109,8 +111,11 @@ impl fmt::Display for Broken {
 
 impl Shared {
     pub fn new(settings: SpeedSettings, stream: Arc<Stream>, views: Vec<Arc<View>>, store: Store) -> Self {
+        let budget = |view: &Arc<View>| ViewBudget::new(view.limits.or(settings.limits));
+        let budgets = views.iter().map(|view| (view.name.clone(), budget(view))).collect();
         Shared {
             settings,
+            budgets,
             stream,
             views: views.into_iter().map(|view| (view.name.clone(), view)).collect(),
             store,

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use watershed_schemas::live::LiveStatus;
+use watershed_schemas::live::{LiveStatus, LiveView};
 use watershed_schemas::offsets::Offsets;
 
+use crate::budgets::ViewBudget;
 use crate::epoch::Epoch;
 use crate::shared::{Shared, Slot, now_ms};
 
@@ -17,6 +18,7 @@ pub(crate) fn status(shared: &Shared) -> LiveStatus {
         records: progress.records,
         dead_letters: progress.dead_letters,
         dead_letter_reasons: progress.reasons.clone(),
+        views: shared.budgets.iter().map(|(name, budget)| (name.clone(), view(budget))).collect(),
         checkpoint_age_ms: shared.saved_at_ms().map(|saved_at| (now_ms() - saved_at).max(0)),
         trouble: shared.trouble(),
         ..LiveStatus::default()
@@ -54,6 +56,18 @@ pub(crate) fn status(shared: &Shared) -> LiveStatus {
     status.epochs =
         ready.into_iter().filter(|(epoch, _)| !unready.contains(epoch)).map(|(_, at)| at).collect();
     status
+}
+
+fn view(budget: &ViewBudget) -> LiveView {
+    let (held, limits) = (budget.all().held(), budget.limits());
+    LiveView {
+        groups: held.groups,
+        overflow_groups: held.overflow_groups(),
+        overflow_records: held.overflow_records,
+        bytes: held.bytes,
+        max_groups: limits.groups,
+        max_bytes: limits.bytes,
+    }
 }
 
 fn watershed(epoch: &Epoch) -> Offsets {

@@ -13,6 +13,7 @@ use polars::prelude::{
     Column, DataFrame, DataType as PolarsType, NamedFrom, ParquetReader, ParquetWriter, SerReader, Series,
     TimeUnit,
 };
+use watershed_schemas::budget::{Budget, Limits};
 use watershed_schemas::layout::Object;
 use watershed_schemas::live::{LiveError, LiveSource, LiveStatus, Partials, PartialsRequest};
 use watershed_schemas::manifest::{EventFile, Manifest, StoredFile, Version, ViewFile, ViewVersion};
@@ -90,6 +91,13 @@ pub fn frame(trips: &[Trip]) -> DataFrame {
 /// The fold of some events.
 pub fn fold(view: &Arc<View>, trips: &[Trip]) -> StateTable {
     let mut table = StateTable::new(view.clone());
+    table.fold(&frame(trips)).expect("the events are the view's own");
+    table
+}
+
+/// The fold of some events under a budget.
+pub fn fold_within(view: &Arc<View>, trips: &[Trip], limits: Limits) -> StateTable {
+    let mut table = StateTable::new(view.clone()).within(&Budget::new(limits));
     table.fold(&frame(trips)).expect("the events are the view's own");
     table
 }
@@ -284,6 +292,7 @@ struct Script {
     live: Offsets,
     /// Partitions that end elsewhere than where they were folded to.
     end: Offsets,
+    limits: Limits,
 }
 
 struct Epoch {
@@ -325,6 +334,11 @@ impl ScriptedLive {
         script.epochs.push(Epoch { watershed: watershed.clone(), trips: trips.iter().cloned().collect() });
     }
 
+    /// From now on each partition's live states are folded under a budget.
+    pub fn limit(&self, limits: Limits) {
+        self.lock().limits = limits;
+    }
+
     pub fn close(&self, watershed: &Offsets) {
         self.lock().epochs.retain(|epoch| epoch.watershed != *watershed);
     }
@@ -355,7 +369,7 @@ impl LiveSource for ScriptedLive {
         let (partitions, states) = epoch
             .trips
             .iter()
-            .map(|(of, trips)| (Partition(*of), fold(view, trips).to_record_batch()))
+            .map(|(of, trips)| (Partition(*of), fold_within(view, trips, script.limits).to_live_batch()))
             .unzip();
         Ok(vec![Partials {
             watershed: epoch.watershed.clone(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::{DataType as ArrowType, Int64Type};
 
-use crate::measure::{Input, Part, States, same};
+use crate::measure::{self, Input, Part, States, same};
 use crate::value::Value;
 
 #[derive(Clone, Debug, Default)]
@@ -54,8 +54,12 @@ impl States for CountStates {
         Value::Integer(self.counts[row as usize] as i64)
     }
 
+    fn keep(&mut self, rows: &[u32]) {
+        measure::keep(&mut self.counts, rows);
+    }
+
     fn bytes(&self) -> usize {
-        self.counts.capacity() * size_of::<u64>()
+        self.counts.len() * size_of::<u64>()
     }
 
     fn as_any(&self) -> &dyn Any {

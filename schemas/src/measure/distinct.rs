@@ -16,7 +16,7 @@ use datasketches::hash::value::{canonical_float, raw_bytes};
 use datasketches::hll::{HllSketch, HllType, HllUnion};
 
 use crate::measure::operand::{Operand, each, each_text, scale_of};
-use crate::measure::{ErrorBound, Input, Part, States, operand, same};
+use crate::measure::{self, ErrorBound, Input, Part, States, operand, same};
 use crate::types::DataType;
 use crate::value::{DecimalText, Value};
 
@@ -124,9 +124,14 @@ impl States for DistinctStates {
         Value::Integer(estimate.round() as i64)
     }
 
+    fn keep(&mut self, rows: &[u32]) {
+        measure::keep(&mut self.sketches, rows);
+    }
+
     fn bytes(&self) -> usize {
-        let heap = self.sketches.iter().flatten().map(HllUnion::estimated_size).sum::<usize>();
-        self.sketches.capacity() * size_of::<Option<HllUnion>>() + heap
+        let held = |sketch: &HllUnion| measure::allocation(sketch.estimated_size());
+        let heap = self.sketches.iter().flatten().map(held).sum::<usize>();
+        self.sketches.len() * size_of::<Option<HllUnion>>() + heap
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -6,7 +6,7 @@ use arrow::array::ArrayRef;
 
 use crate::columns;
 use crate::measure::physical::Physical;
-use crate::measure::{Input, Part, States, operand, same};
+use crate::measure::{self, Input, Part, States, operand, same};
 use crate::types::DataType;
 use crate::value::Value;
 
@@ -86,9 +86,13 @@ impl<P: Physical> States for Extreme<P> {
         value.map_or(Value::Null, |value| P::part(value).value(&self.argument))
     }
 
+    fn keep(&mut self, rows: &[u32]) {
+        measure::keep(&mut self.values, rows);
+    }
+
     fn bytes(&self) -> usize {
         let heap = self.values.iter().flatten().map(P::heap).sum::<usize>();
-        self.values.capacity() * size_of::<Option<P::Owned>>() + heap
+        self.values.len() * size_of::<Option<P::Owned>>() + heap
     }
 
     fn as_any(&self) -> &dyn Any {

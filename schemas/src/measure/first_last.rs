@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType as ArrowType, Int32Type, Int64Type, TimestampMic
 
 use crate::columns;
 use crate::measure::physical::Physical;
-use crate::measure::{Input, Part, States, operand, same};
+use crate::measure::{self, Input, Part, States, operand, same};
 use crate::types::DataType;
 use crate::value::Value;
 
@@ -127,9 +127,13 @@ impl<P: Physical> States for FirstLast<P> {
         held.map_or(Value::Null, |(_, value)| P::part(value).value(&self.argument))
     }
 
+    fn keep(&mut self, rows: &[u32]) {
+        measure::keep(&mut self.held, rows);
+    }
+
     fn bytes(&self) -> usize {
         let heap = self.held.iter().flatten().map(|(_, value)| P::heap(value)).sum::<usize>();
-        self.held.capacity() * size_of::<Option<(Place, P::Owned)>>() + heap
+        self.held.len() * size_of::<Option<(Place, P::Owned)>>() + heap
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -84,7 +84,10 @@ pub trait States: Send + Sync + Debug {
         None
     }
 
-    /// Memory held, roughly.
+    /// Keeps these rows only, which ascend: row `rows[i]` becomes row `i`.
+    fn keep(&mut self, rows: &[u32]);
+
+    /// Memory in use; of columns that grow by doubling, what is filled. Sketches are looked at one by one.
     fn bytes(&self) -> usize;
 
     fn as_any(&self) -> &dyn Any;
@@ -221,6 +224,20 @@ pub struct StateError {
 /// The other side of a merge.
 fn same<S: 'static>(other: &dyn States) -> &S {
     other.as_any().downcast_ref().expect("states of one measure are of one kind")
+}
+
+/// [`States::keep`] of one column.
+fn keep<T>(items: &mut Vec<T>, rows: &[u32]) {
+    for (row, from) in rows.iter().enumerate() {
+        items.swap(row, *from as usize);
+    }
+    items.truncate(rows.len());
+    items.shrink_to_fit();
+}
+
+/// Memory that an allocation of so many bytes takes: allocators add a header and round up to 16 bytes, 32 at least.
+pub(crate) fn allocation(bytes: usize) -> usize {
+    if bytes == 0 { 0 } else { (bytes + 8).next_multiple_of(16).max(32) }
 }
 
 /// The argument's values; every aggregate but `count(*)` has them.

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::fmt::Debug;
 
 use crate::columns::Part;
+use crate::measure::allocation;
 use crate::measure::operand::{Operand, each, each_text};
 use crate::value::order_doubles;
 
@@ -166,6 +167,6 @@ impl Physical for TextValues {
     }
 
     fn heap(owned: &Box<str>) -> usize {
-        owned.len()
+        allocation(owned.len())
     }
 }

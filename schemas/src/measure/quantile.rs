@@ -20,7 +20,7 @@ use arrow::datatypes::{DataType as ArrowType, Field, Int32Type, Int64Type};
 use sketches_ddsketch::Config;
 
 use crate::measure::operand::scale_of;
-use crate::measure::{ErrorBound, Input, Part, States, operand, same};
+use crate::measure::{self, ErrorBound, Input, Part, States, operand, same};
 use crate::types::DataType;
 use crate::value::Value;
 
@@ -124,9 +124,14 @@ impl States for QuantileStates {
         Some(largest.max(LEAST_MAGNITUDE / BOUND.bound))
     }
 
+    fn keep(&mut self, rows: &[u32]) {
+        measure::keep(&mut self.rows, rows);
+    }
+
     fn bytes(&self) -> usize {
-        let heap = self.rows.iter().map(|row| row.capacity() * size_of::<(i32, u64)>()).sum::<usize>();
-        self.rows.capacity() * size_of::<Buckets>() + heap
+        let held = |row: &Buckets| measure::allocation(row.capacity() * size_of::<(i32, u64)>());
+        let heap = self.rows.iter().map(held).sum::<usize>();
+        self.rows.len() * size_of::<Buckets>() + heap
     }
 
     fn as_any(&self) -> &dyn Any {

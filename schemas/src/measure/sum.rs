@@ -13,7 +13,7 @@ use crate::columns::decimals;
 use crate::measure::count::{counts, read_counts};
 use crate::measure::double_double::DoubleDouble;
 use crate::measure::operand::{each, scale_of};
-use crate::measure::{Input, Part, States, operand, same};
+use crate::measure::{self, Input, Part, States, operand, same};
 use crate::types::DataType;
 use crate::value::Value;
 
@@ -108,8 +108,13 @@ impl States for ExactSum {
         }
     }
 
+    fn keep(&mut self, rows: &[u32]) {
+        measure::keep(&mut self.sums, rows);
+        measure::keep(&mut self.counts, rows);
+    }
+
     fn bytes(&self) -> usize {
-        self.sums.capacity() * size_of::<i128>() + self.counts.capacity() * size_of::<u64>()
+        self.sums.len() * size_of::<i128>() + self.counts.len() * size_of::<u64>()
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -191,8 +196,13 @@ impl States for FloatSum {
         }
     }
 
+    fn keep(&mut self, rows: &[u32]) {
+        measure::keep(&mut self.sums, rows);
+        measure::keep(&mut self.counts, rows);
+    }
+
     fn bytes(&self) -> usize {
-        self.sums.capacity() * size_of::<DoubleDouble>() + self.counts.capacity() * size_of::<u64>()
+        self.sums.len() * size_of::<DoubleDouble>() + self.counts.len() * size_of::<u64>()
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -17,7 +17,7 @@ use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
 
 use crate::columns::Part as Scalar;
 use crate::measure::operand::{Operand, each, each_text};
-use crate::measure::{ErrorBound, Input, Part, States, operand, same};
+use crate::measure::{self, ErrorBound, Input, Part, States, operand, same};
 use crate::types::DataType;
 use crate::value::{DecimalText, Value};
 
@@ -37,14 +37,17 @@ pub struct TopKStates {
     k: usize,
     /// `None` until a value came.
     sketches: Vec<Option<Box<Sketch>>>,
+    /// How many items were added, and their bytes: a sketch does not tell how long its items are.
+    added: (u64, u64),
 }
 
 impl TopKStates {
     pub fn new(argument: DataType, k: usize) -> Self {
-        TopKStates { argument, k, sketches: Vec::new() }
+        TopKStates { argument, k, sketches: Vec::new(), added: (0, 0) }
     }
 
     fn add(&mut self, row: u32, item: &str) {
+        self.added = (self.added.0 + 1, self.added.1 + item.len() as u64);
         let held = self.sketches[row as usize].get_or_insert_with(|| Box::new(sketch()));
         let purges = held.num_active_items() == EXACT_ITEMS && held.lower_bound(item) == 0;
         if purges {
@@ -138,10 +141,18 @@ impl States for TopKStates {
         Value::TopK(values)
     }
 
+    fn keep(&mut self, rows: &[u32]) {
+        measure::keep(&mut self.sketches, rows);
+    }
+
     fn bytes(&self) -> usize {
-        let held = |sketch: &Sketch| size_of::<Sketch>() + sketch.estimated_size();
+        let item = measure::allocation(self.added.1.checked_div(self.added.0).unwrap_or(16) as usize);
+        let held = |sketch: &Sketch| {
+            let map = measure::allocation(sketch.estimated_size());
+            measure::allocation(size_of::<Sketch>()) + map + sketch.num_active_items() * item
+        };
         let heap = self.sketches.iter().flatten().map(|sketch| held(sketch)).sum::<usize>();
-        self.sketches.capacity() * size_of::<Option<Box<Sketch>>>() + heap
+        self.sketches.len() * size_of::<Option<Box<Sketch>>>() + heap
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -12,7 +12,7 @@ use crate::measure::count::{counts, read_counts};
 use crate::measure::double_double::DoubleDouble;
 use crate::measure::operand::scale_of;
 use crate::measure::sum::{read_sums, write_sums};
-use crate::measure::{Input, Part, States, operand, same};
+use crate::measure::{self, Input, Part, States, operand, same};
 use crate::types::DataType;
 use crate::value::Value;
 
@@ -115,8 +115,12 @@ impl States for VarianceStates {
         }
     }
 
+    fn keep(&mut self, rows: &[u32]) {
+        measure::keep(&mut self.moments, rows);
+    }
+
     fn bytes(&self) -> usize {
-        self.moments.capacity() * size_of::<Moments>()
+        self.moments.len() * size_of::<Moments>()
     }
 
     fn as_any(&self) -> &dyn Any {

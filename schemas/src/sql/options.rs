@@ -18,7 +18,13 @@ pub(super) struct Entry {
 }
 
 impl Options {
-    pub fn read(options: &CreateTableOptions, start: Location, report: &mut Report<'_>) -> Options {
+    /// The options of a statement; those named in `numbers` may be written without quotes.
+    pub fn read(
+        options: &CreateTableOptions,
+        numbers: &[&str],
+        start: Location,
+        report: &mut Report<'_>,
+    ) -> Options {
         let listed = match options {
             CreateTableOptions::None => &Vec::new(),
             CreateTableOptions::With(listed) => listed,
@@ -31,7 +37,7 @@ impl Options {
         };
         let mut entries: Vec<Entry> = Vec::new();
         for option in listed {
-            match entry(option, start) {
+            match entry(option, numbers, start) {
                 Ok(entry) if entries.iter().any(|known| same(&known.name, &entry.name)) => {
                     report.at(entry.name.span.start, format!("option {} is given twice", entry.name.value));
                 }
@@ -71,7 +77,7 @@ fn same(left: &Ident, right: &Ident) -> bool {
     left.value.eq_ignore_ascii_case(&right.value)
 }
 
-fn entry(option: &SqlOption, start: Location) -> Result<Entry, Fault> {
+fn entry(option: &SqlOption, numbers: &[&str], start: Location) -> Result<Entry, Fault> {
     let SqlOption::KeyValue { key, value } = option else {
         return Err(Fault::new(
             placed(option.span(), start),
@@ -82,6 +88,9 @@ fn entry(option: &SqlOption, start: Location) -> Result<Entry, Fault> {
     let text = match value {
         Expr::Value(literal) => match &literal.value {
             Value::SingleQuotedString(text) => Some(text.clone()),
+            Value::Number(number, _) if numbers.iter().any(|name| key.value.eq_ignore_ascii_case(name)) => {
+                Some(number.clone())
+            }
             _ => None,
         },
         Expr::Interval(interval) => match &*interval.value {

@@ -32,7 +32,7 @@ pub(super) fn stream(
     refuse_extras(create, start, report);
     let name_span = placed(create.name.span(), start);
     let name = report.keep(names::object(&create.name, name_span, "stream"));
-    let mut options = Options::read(&create.table_options, start, report);
+    let mut options = Options::read(&create.table_options, &[], start, report);
     let mut fields = fields(&create.columns, report);
     timestamp_formats(&mut fields, create.columns.len(), &mut options, report);
     let topic = topic(options.take("topic"), name.as_deref(), report);

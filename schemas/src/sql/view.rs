@@ -12,12 +12,15 @@ use super::names::{self, Taken};
 use super::options::Options;
 use super::source::Written;
 use super::{Report, aggregate, hash, placed, window};
+use crate::budget::Limits;
 use crate::expr::{Compiler, Fault, Scalar, Scope, is_aggregate};
 use crate::stream::Stream;
 use crate::view::{Dimension, Measure, Schedule, View, WindowColumn};
 use crate::window::Window;
 
-const OPTIONS: [&str; 2] = ["schedule", "time_zone"];
+const OPTIONS: [&str; 4] = ["schedule", "time_zone", MAX_GROUPS, MAX_STATE_BYTES];
+const MAX_GROUPS: &str = "max_groups";
+const MAX_STATE_BYTES: &str = "max_state_bytes";
 
 /// The streams that a view may read.
 pub(super) struct Streams<'a> {
@@ -37,8 +40,9 @@ pub(super) fn view(
     let name_span = placed(create.name.span(), start);
     refuse_extras(create, name_span.start, report);
     let name = report.keep(names::object(&create.name, name_span, "view"));
-    let mut options = Options::read(&create.options, start, report);
+    let mut options = Options::read(&create.options, &[MAX_GROUPS], start, report);
     let schedule = schedule(&mut options, report);
+    let limits = limits(&mut options, report);
     options.finish(&OPTIONS, report);
     let select = select(&create.query, name_span.start, report)?;
     let (stream, qualifier) = source(select, streams, name_span.start, report)?;
@@ -75,6 +79,7 @@ pub(super) fn view(
         sql: written.text.clone(),
         hash,
         schedule,
+        limits,
         filter,
         dimensions,
         window: window?,
@@ -127,6 +132,19 @@ fn schedule(options: &mut Options, report: &mut Report<'_>) -> Option<Schedule> 
     let cron = cron?;
     let checked = crate::schedule::cron(&cron.text).map_err(|message| Fault::new(cron.span, message));
     report.keep(checked).map(|_| Schedule { cron: cron.text, time_zone })
+}
+
+fn limits(options: &mut Options, report: &mut Report<'_>) -> Limits {
+    let mut limit = |name: &str, expected: &str, parse: fn(&str) -> Option<u64>| {
+        let entry = options.take(name)?;
+        let parsed = parse(&entry.text).filter(|limit| *limit > 0);
+        let message = || format!("{name}: found '{}', expected {expected}", entry.text);
+        report.keep(parsed.ok_or_else(|| Fault::new(entry.span, message())))
+    };
+    let groups = limit(MAX_GROUPS, "a whole number, 1 or more", |text| text.parse().ok());
+    let size = |text: &str| Some(text.parse::<bytesize::ByteSize>().ok()?.as_u64());
+    let bytes = limit(MAX_STATE_BYTES, "a size such as '256MiB'", size);
+    Limits { groups, bytes }
 }
 
 /// The one SELECT of the view; everything around it is refused.

@@ -22,7 +22,7 @@ pub struct Pin {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cursor {
     pub pin: Pin,
-    /// The sort key of the last row of the page before.
+    /// The sort key of the last row of the page before; at its end, whether that is an overflow group.
     pub after: Vec<Value>,
 }
 
@@ -72,7 +72,7 @@ fn parse(plan: &Plan, bytes: &[u8]) -> Option<Cursor> {
         after.push(value);
         rest = behind;
     }
-    let fits = question == fingerprint(plan) && after.len() == order::columns(plan).len();
+    let fits = question == fingerprint(plan) && after.len() == order::columns(plan).len() + 1;
     fits.then_some(Cursor { pin: Pin { version, offsets }, after })
 }
 

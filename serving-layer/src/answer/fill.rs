@@ -11,10 +11,12 @@ use crate::merge::Groups;
 use crate::plan::Plan;
 use crate::refusal::{Reason, Refusal};
 
-/// Adds a group for every bucket in the question's range that a combination of dimension values lacks.
+/// Adds a group for every bucket in the question's range that a combination of dimension values lacks. What an
+/// overflow group does not know is no value.
 pub fn fill(plan: &Plan, groups: &mut Groups<'_>) -> Result<(), Refusal> {
     let codes = |group: u32| groups.keys.row_codes(group).to_vec();
-    let mut combinations: BTreeSet<Vec<u32>> = (0..groups.len() as u32).map(codes).collect();
+    let known = (0..groups.len() as u32).filter(|group| !groups.is_overflow(*group));
+    let mut combinations: BTreeSet<Vec<u32>> = known.map(codes).collect();
     if plan.dimensions.is_empty() {
         combinations.insert(Vec::new());
     }

@@ -1,6 +1,7 @@
 //! The order of rows, and which page of them is asked for.
 //!
-//! Window and dimensions end every order, so it is total: a page begins behind the key of the row before it.
+//! Window and dimensions end every order, so it is total: a page begins behind the key of the row before it. An overflow
+//! group, whose dimensions are NULL for want of a value, follows the group whose dimensions are NULL indeed.
 
 use std::cmp::Ordering;
 
@@ -85,7 +86,7 @@ impl<'a> Order<'a> {
                 return ordering;
             }
         }
-        Ordering::Equal
+        groups.is_overflow(left).cmp(&groups.is_overflow(right))
     }
 
     fn against(&self, group: u32, key: &[Value]) -> Ordering {
@@ -93,11 +94,17 @@ impl<'a> Order<'a> {
             ordered(&self.value(group, place), key, *descending)
         };
         let columns = self.columns.iter().enumerate().zip(key);
-        columns.map(ordering).find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
+        let last = || self.is_overflow(group).order(key.last().unwrap_or(&Value::Null));
+        columns.map(ordering).find(|ordering| ordering.is_ne()).unwrap_or_else(last)
     }
 
     fn key(&self, group: u32) -> Vec<Value> {
-        (0..self.columns.len()).map(|place| self.value(group, place)).collect()
+        let values = (0..self.columns.len()).map(|place| self.value(group, place));
+        values.chain([self.is_overflow(group)]).collect()
+    }
+
+    fn is_overflow(&self, group: u32) -> Value {
+        Value::Boolean(self.cells.groups.is_overflow(group))
     }
 
     fn value(&self, group: u32, place: usize) -> Value {

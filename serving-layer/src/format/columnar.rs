@@ -44,9 +44,9 @@ fn batch(answer: &Answer) -> Result<RecordBatch, ArrowError> {
         let values: Vec<&Value> = column.values.iter().collect();
         columns.push(array(&column.data_type, &values)?);
     }
-    if let Some(live) = &answer.provenance {
-        fields.push(Field::new("_live", ArrowType::Boolean, false));
-        columns.push(Arc::new(BooleanArray::from(live.clone())));
+    for (name, truths) in answer.marks() {
+        fields.push(Field::new(name, ArrowType::Boolean, false));
+        columns.push(Arc::new(BooleanArray::from(truths.clone())));
     }
     let metadata = HashMap::from([(HEAD.to_string(), super::header(answer))]);
     let schema = Arc::new(Schema::new_with_metadata(Fields::from(fields), metadata));

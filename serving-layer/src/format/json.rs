@@ -109,6 +109,9 @@ fn rows(out: &mut Vec<u8>, answer: &Answer, end: &[u8], between: &[u8]) {
             }
             out.extend_from_slice(if live[row] { b"\"_live\":true" } else { b"\"_live\":false" });
         }
+        if answer.overflow.as_ref().is_some_and(|overflow| overflow[row]) {
+            out.extend_from_slice(b",\"_overflow\":true");
+        }
         out.push(b'}');
         out.extend_from_slice(end);
     }

@@ -7,8 +7,9 @@ use crate::answer::Answer;
 
 pub fn csv(answer: &Answer) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::with_capacity(answer.rows * answer.columns.len() * 16));
-    let provenance = answer.provenance.as_ref();
-    let names = answer.columns.iter().map(|column| column.name.as_str()).chain(provenance.map(|_| "_live"));
+    let marks = || answer.marks();
+    let names = answer.columns.iter().map(|column| column.name.as_str());
+    let names = names.chain(marks().map(|(name, _)| name));
     writer.write_record(names)?;
     let mut field = Vec::new();
     for row in 0..answer.rows {
@@ -17,8 +18,8 @@ pub fn csv(answer: &Answer) -> Result<Vec<u8>, csv::Error> {
             write_field(&mut field, &column.values[row], answer.zone);
             writer.write_field(&field)?;
         }
-        if let Some(live) = provenance {
-            writer.write_field(if live[row] { "true" } else { "false" })?;
+        for (_, truths) in marks() {
+            writer.write_field(if truths[row] { "true" } else { "false" })?;
         }
         writer.write_record(None::<&[u8]>)?;
     }
