@@ -1,10 +1,12 @@
 //! SQL definitions: what they mean, and what is said of each mistake, where.
 
+mod broken_streams;
 mod depth;
 
 use std::time::Duration;
 
 use watershed_schemas::budget::Limits;
+use watershed_schemas::problem::{Problem, ProblemKind};
 use watershed_schemas::project::{Defaults, Project, SourceFile};
 use watershed_schemas::stream::TimestampFormat;
 use watershed_schemas::types::DataType;
@@ -680,6 +682,7 @@ fn all_mistakes_of_all_files_are_told_at_once_in_order() {
         "schemas/a.sql:2:4",
         "schemas/a.sql:2:31",
         "schemas/a.sql:3:8",
+        "jobs/a.sql:1:65",
         "jobs/a.sql:2:84",
         "jobs/a.sql:3:5",
         "jobs/a.sql:3:28",

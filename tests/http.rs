@@ -3,6 +3,7 @@
 mod coverage;
 mod damage;
 mod hand_over;
+mod metrics;
 mod overflow;
 mod pages;
 mod refusals;

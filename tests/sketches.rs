@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
@@ -18,6 +16,7 @@ use watershed_schemas::states::StateTable;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
 
+use crate::support::python::python;
 use crate::support::specimens::{Specimen, fold, frame, view};
 
 fn measuring(select: &[&str]) -> Arc<View> {
@@ -204,27 +203,10 @@ proptest! {
     }
 }
 
-/// Runs a Python script over a folder, if this machine has the packages; where `CI` is set they must be there.
-fn python(packages: &str, script: &str, folder: &Path) -> bool {
-    let python = std::env::var("WATERSHED_TEST_PYTHON").unwrap_or_else(|_| "python3".to_string());
-    let has = Command::new(&python).args(["-c", &format!("import {packages}")]).output();
-    if !has.is_ok_and(|output| output.status.success()) {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "python3 with {packages} is part of continuous integration"
-        );
-        eprintln!(
-            "NOT COMPARED: python3 with {packages} is missing (pip install {})",
-            packages.replace(',', "")
-        );
-        return false;
+fn compared(said: Option<String>) {
+    if let Some(said) = said {
+        eprintln!("compared: {said}");
     }
-    let output = Command::new(&python).args(["-c", script]).arg(folder).output().expect("python3 runs");
-    let (said, complained) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}{complained}");
-    eprintln!("compared by python3 with {packages}: {}", said.trim());
-    true
 }
 
 fn state_bytes(table: &StateTable, measure: usize) -> Vec<u8> {
@@ -266,7 +248,7 @@ fn datasketches_for_python_reads_our_states_to_the_same_estimates() {
                 .expect("written");
         }
     }
-    python("datasketches", include_str!("sketches/read_states.py"), folder.path());
+    compared(python("datasketches", include_str!("sketches/read_states.py"), folder.path()));
 }
 
 #[test]
@@ -303,5 +285,5 @@ fn a_quantile_s_states_are_merged_and_asked_in_plain_sql() {
         .expect("written");
     std::fs::write(folder.path().join("quantile.sql"), include_str!("sketches/quantile.sql"))
         .expect("written");
-    python("duckdb", include_str!("sketches/ask_quantiles.py"), folder.path());
+    compared(python("duckdb", include_str!("sketches/ask_quantiles.py"), folder.path()));
 }

@@ -52,6 +52,7 @@ fn every_heavy_package_has_one_home() {
         ("rdkafka", "speed-layer/kafka"),
         ("duckdb", "serving-layer/duckdb"),
         ("actix-web", "serving-layer"),
+        ("prometheus-client", "serving-layer"),
         ("kafka-protocol", "jobs/broker"),
         ("sqlparser", "schemas"),
         ("datasketches", "schemas"),

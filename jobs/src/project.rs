@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use watershed_schemas::problem::Problem;
+use watershed_schemas::problem::{Problem, ProblemKind};
 use watershed_schemas::project::{Project, SourceFile};
 use watershed_store::Store;
 
@@ -75,7 +75,7 @@ impl fmt::Display for Mistakes {
         for problem in &self.0 {
             writeln!(out, "{problem}")?;
         }
-        match self.0.len() {
+        match self.0.iter().filter(|problem| problem.kind == ProblemKind::Mistake).count() {
             1 => out.write_str("1 mistake in the project's definitions"),
             count => write!(out, "{count} mistakes in the project's definitions"),
         }

@@ -1,6 +1,6 @@
 //! What the speed layer gives the serving layer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
@@ -65,6 +65,53 @@ pub struct LiveStatus {
     pub checkpoint_age_ms: Option<i64>,
     /// What keeps this node from folding, if anything.
     pub trouble: Option<String>,
+    /// Where that comes from.
+    #[serde(default)]
+    pub trouble_sources: BTreeSet<TroubleSource>,
+}
+
+/// Where a speed node's trouble comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TroubleSource {
+    /// A thread broke off.
+    Thread,
+    /// The log does not deliver.
+    Log,
+    /// The log does not say where it ends.
+    End,
+    /// A partition cannot be followed.
+    Partition,
+    /// What an epoch lacks cannot be read.
+    Replay,
+    /// Versions and intents cannot be read.
+    Store,
+    /// A checkpoint cannot be written.
+    Checkpoint,
+}
+
+impl TroubleSource {
+    pub const ALL: [TroubleSource; 7] = [
+        TroubleSource::Thread,
+        TroubleSource::Log,
+        TroubleSource::End,
+        TroubleSource::Partition,
+        TroubleSource::Replay,
+        TroubleSource::Store,
+        TroubleSource::Checkpoint,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            TroubleSource::Thread => "thread",
+            TroubleSource::Log => "log",
+            TroubleSource::End => "end",
+            TroubleSource::Partition => "partition",
+            TroubleSource::Replay => "replay",
+            TroubleSource::Store => "store",
+            TroubleSource::Checkpoint => "checkpoint",
+        }
+    }
 }
 
 /// What the live states of a view take on a node, those of all epochs and partitions together.
@@ -101,4 +148,10 @@ pub trait LiveSource: Send + Sync {
     async fn partials(&self, request: &PartialsRequest) -> Result<Vec<Partials>, LiveError>;
 
     async fn status(&self, stream: &str) -> Result<Vec<LiveStatus>, LiveError>;
+
+    /// The streams that a node within this very process follows: whoever tells of this process tells of these. None
+    /// where the speed layer is elsewhere.
+    fn own_streams(&self) -> Vec<String> {
+        Vec::new()
+    }
 }

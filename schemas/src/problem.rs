@@ -13,16 +13,31 @@ pub struct Position {
 /// One mistake in a schema or view, in a sentence that says what was found and what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    pub kind: ProblemKind,
     pub position: Position,
     pub message: String,
     pub did_you_mean: Option<String>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    Mistake,
+    /// No mistake of its own: what is here could not be checked because of one elsewhere.
+    Unchecked,
+}
+
+/// `flights.sql:2:14`
+impl fmt::Display for Position {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Position { file, line, column } = self;
+        write!(out, "{file}:{line}:{column}")
+    }
+}
+
 /// `jobs/delays.sql:3:14: unknown column "dep_dely" of stream flights, did you mean "dep_delay"?`
 impl fmt::Display for Problem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Position { file, line, column } = &self.position;
-        write!(out, "{file}:{line}:{column}: {}", self.message)?;
+        write!(out, "{}: {}", self.position, self.message)?;
         match &self.did_you_mean {
             Some(name) => write!(out, ", did you mean \"{name}\"?"),
             None => Ok(()),

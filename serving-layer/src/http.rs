@@ -6,6 +6,7 @@
 mod answers;
 mod body;
 mod diff;
+mod metrics;
 mod partials;
 mod problem;
 mod query;

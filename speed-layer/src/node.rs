@@ -162,4 +162,8 @@ impl LiveSource for SpeedNode {
     async fn status(&self, stream: &str) -> Result<Vec<LiveStatus>, LiveError> {
         Ok(self.streams.get(stream).map(|stream| status::status(&stream.shared)).into_iter().collect())
     }
+
+    fn own_streams(&self) -> Vec<String> {
+        self.streams.keys().cloned().collect()
+    }
 }

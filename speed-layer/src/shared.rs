@@ -252,9 +252,9 @@ impl Shared {
         std::mem::take(&mut lock(&self.suspicions))
     }
 
-    pub fn trouble(&self) -> Option<String> {
-        let troubles: Vec<String> = lock(&self.troubles).values().cloned().collect();
-        (!troubles.is_empty()).then(|| troubles.join("; "))
+    /// What is wrong by where it comes from.
+    pub fn troubles(&self) -> BTreeMap<Source, String> {
+        lock(&self.troubles).clone()
     }
 
     pub fn saved_at_ms(&self) -> Option<i64> {

@@ -11,6 +11,8 @@ use crate::shared::{Shared, Slot, now_ms};
 
 pub(crate) fn status(shared: &Shared) -> LiveStatus {
     let progress = shared.progress().clone();
+    let troubles = shared.troubles();
+    let trouble = troubles.values().cloned().collect::<Vec<_>>().join("; ");
     let mut status = LiveStatus {
         node: shared.settings.node.clone(),
         end: progress.end.clone(),
@@ -20,7 +22,8 @@ pub(crate) fn status(shared: &Shared) -> LiveStatus {
         dead_letter_reasons: progress.reasons.clone(),
         views: shared.budgets.iter().map(|(name, budget)| (name.clone(), view(budget))).collect(),
         checkpoint_age_ms: shared.saved_at_ms().map(|saved_at| (now_ms() - saved_at).max(0)),
-        trouble: shared.trouble(),
+        trouble: (!trouble.is_empty()).then_some(trouble),
+        trouble_sources: troubles.keys().map(|source| source.kind()).collect(),
         ..LiveStatus::default()
     };
     let wanted = shared.wanted();

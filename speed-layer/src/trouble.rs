@@ -1,5 +1,6 @@
 //! What is wrong, by where it comes from.
 
+use watershed_schemas::live::TroubleSource;
 use watershed_schemas::offsets::Partition;
 
 /// Where a trouble comes from: each has at most one at a time.
@@ -12,4 +13,19 @@ pub enum Source {
     Replay(Partition),
     Store,
     Checkpoint,
+}
+
+impl Source {
+    /// Without the partition.
+    pub fn kind(self) -> TroubleSource {
+        match self {
+            Source::Thread => TroubleSource::Thread,
+            Source::Log => TroubleSource::Log,
+            Source::End => TroubleSource::End,
+            Source::Partition(_) => TroubleSource::Partition,
+            Source::Replay(_) => TroubleSource::Replay,
+            Source::Store => TroubleSource::Store,
+            Source::Checkpoint => TroubleSource::Checkpoint,
+        }
+    }
 }

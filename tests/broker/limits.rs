@@ -86,6 +86,57 @@ fn a_connection_that_talks_nonsense_is_closed_and_nobody_else_notices() {
     assert_eq!(take(&target.reader(&topic, 0, 0, &[]), 3).len(), 3);
 }
 
+/// A request up to an array whose length says that two thousand million elements follow.
+fn forged(key: i16, version: i16, flexible: bool, before: &[u8]) -> BytesMut {
+    let mut request = BytesMut::new();
+    request.put_i16(key);
+    request.put_i16(version);
+    request.put_i32(1);
+    request.put_i16(-1);
+    request.put_slice(if flexible { &[0] } else { &[] });
+    request.put_slice(before);
+    match flexible {
+        true => request.put_slice(&[0xff, 0xff, 0xff, 0xff, 0x07]),
+        false => request.put_i32(i32::MAX),
+    }
+    // Enough for some elements, whatever they are.
+    request.put_slice(&[1; 300]);
+    request
+}
+
+#[test]
+fn an_array_that_claims_more_than_the_request_holds_takes_no_memory_and_nobody_else_notices() {
+    let target = temporary(BrokerConfig::default());
+    let topic = target.new_topic(1);
+    let acks_and_timeout = [0, 1, 0, 0, 0x75, 0x30];
+    let old_produce = [&[0xff, 0xff][..], &acks_and_timeout].concat();
+    let new_produce = [&[0][..], &acks_and_timeout].concat();
+    let forged = [
+        ("topics of Metadata", forged(3, 1, false, &[])),
+        ("topics of Metadata", forged(3, 9, true, &[])),
+        ("topics of Produce", forged(0, 7, false, &old_produce)),
+        ("topics of Produce", forged(0, 9, true, &new_produce)),
+        // One topic "t".
+        (
+            "partitions of Produce",
+            forged(0, 7, false, &[&old_produce[..], &[0, 0, 0, 1, 0, 1, b't']].concat()),
+        ),
+        ("partitions of Produce", forged(0, 9, true, &[&new_produce[..], &[2, 2, b't']].concat())),
+        ("topics of CreateTopics", forged(19, 2, false, &[])),
+        ("topics of CreateTopics", forged(19, 5, true, &[])),
+        ("groups of DeleteGroups", forged(42, 0, false, &[])),
+        ("groups of DescribeGroups", forged(15, 5, true, &[])),
+        ("tagged fields of ApiVersions", forged(18, 3, true, &[2, b'a', 2, b'b'])),
+    ];
+    for (what, request) in forged {
+        let mut connection = target.connect();
+        connection.send(&request);
+        assert_eq!(connection.read(), None, "{what} were believed");
+    }
+    target.produce(&topic, 0, &numbered(3), &[]);
+    assert_eq!(take(&target.reader(&topic, 0, 0, &[]), 3).len(), 3);
+}
+
 #[test]
 fn connections_beyond_the_limit_are_closed_until_others_go() {
     let target = temporary(BrokerConfig { max_connections: 2, ..BrokerConfig::default() });

@@ -38,6 +38,26 @@ fn every_mistake_is_told_at_its_place() {
 }
 
 #[test]
+fn a_view_over_a_broken_stream_is_checked_as_far_as_that_goes() {
+    let folder = Folder::new();
+    folder.write("schemas/orders.sql", &SCHEMA.replace("INTEGER", "INTEGR"));
+    folder.write(
+        "jobs/sales.sql",
+        "CREATE MATERIALIZED VIEW sales AS\nSELECT shop, tumble(at, INTERVAL '1 hour') AS hour, summ(units) AS units\nFROM orders GROUP BY shop, hour;\n",
+    );
+    let ended = folder.run(&["check"]);
+    assert_eq!(ended.code, 1);
+    for expected in [
+        "\"integer\"",
+        "jobs/sales.sql:2:53: unknown function summ(), did you mean \"sum\"?",
+        "jobs/sales.sql:3:6: stream orders has a mistake at schemas/orders.sql:",
+        "2 mistakes in the project's definitions",
+    ] {
+        assert!(ended.err.contains(expected), "{expected} is not in {}", ended.err);
+    }
+}
+
+#[test]
 fn a_plan_is_told_in_the_views_own_words() {
     let folder = Folder::new();
     folder.write("schemas/orders.sql", SCHEMA);

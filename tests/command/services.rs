@@ -8,7 +8,9 @@ use watershed_schemas::offsets::{Offset, Partition};
 use watershed_store::Store;
 
 use crate::support::command::{Folder, Service};
+use crate::support::exposition::Exposition;
 use crate::support::platform::now_ms;
+use crate::support::serving::client;
 
 const SECONDS: Duration = Duration::from_secs(12);
 
@@ -45,6 +47,20 @@ fn produce(folder: &Folder, count: usize) {
     folder.write_orders("orders.ndjson", count);
     let file = folder.path("orders.ndjson");
     folder.done(&["produce", "orders", file.to_str().expect("a path in UTF-8")]);
+}
+
+/// What a process says under /metrics.
+fn metrics(address: &str) -> Exposition {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let text = runtime.block_on(async {
+        let page = client().get(format!("{address}/metrics")).send().await.expect("an answer");
+        page.text().await.expect("text")
+    });
+    Exposition::read(&text)
+}
+
+fn sum(page: &Exposition, family: &str) -> f64 {
+    page.families[family].samples.values().sum()
 }
 
 fn stop(service: Service) {
@@ -186,6 +202,15 @@ fn separate_processes_give_the_same_answers() {
         answer(&folder, server, |answer| orders(answer) == 220 && answer["answer"]["version"] == 1)
     };
     let (from_one, from_several) = (both(&together), both(&apart));
+    // Each process tells of itself: the speed node of its partitions, the server that has none of its versions.
+    let told = [&together, &partials, &apart].map(|address| metrics(address));
+    let folded_up_to = told.each_ref().map(|page| sum(page, "watershed_speed_live_offset"));
+    assert_eq!(folded_up_to, [220.0, 220.0, 0.0]);
+    let versions = told.each_ref().map(|page| page.families.contains_key("watershed_version"));
+    assert_eq!(versions, [true, false, true]);
+    assert_eq!(told[2].value("watershed_version", &[("stream", "orders")]), Some(1.0));
+    assert_eq!(sum(&told[2], "watershed_lag_records"), 0.0);
+    assert!(told.iter().all(|page| sum(page, "process_resident_memory_bytes") > 1e6));
     assert_eq!(from_one["data"], from_several["data"]);
     assert_eq!(from_one["answer"]["watershed"], from_several["answer"]["watershed"]);
     stop(serve);

@@ -287,6 +287,10 @@ pub struct ScriptedLive {
 struct Script {
     away: bool,
     never_current: bool,
+    /// True where it shares its server's process.
+    here: bool,
+    /// What it says of itself beside its positions.
+    told: LiveStatus,
     /// Live trips by partition, above these watersheds, up to these positions.
     epochs: Vec<Epoch>,
     live: Offsets,
@@ -316,6 +320,16 @@ impl ScriptedLive {
     /// From now on it says that it never was at the log's end.
     pub fn lose_sight_of_the_end(&self) {
         self.lock().never_current = true;
+    }
+
+    /// From now on it is a node of its server's own process.
+    pub fn be_here(&self) {
+        self.lock().here = true;
+    }
+
+    /// What it says of itself beside its positions.
+    pub fn tell(&self, told: LiveStatus) {
+        self.lock().told = told;
     }
 
     pub fn reach(&self, live: Offsets) {
@@ -386,14 +400,20 @@ impl LiveSource for ScriptedLive {
         if script.away {
             return Err(LiveError::Unavailable { reason: "it was told to be away…".to_string() });
         }
+        let node =
+            if script.told.node.is_empty() { "scripted".to_string() } else { script.told.node.clone() };
         Ok(vec![LiveStatus {
-            node: "scripted".to_string(),
+            node,
             live: script.live.clone(),
             end: script.live.furthest(&script.end),
             current_at_ms: if script.never_current { 0 } else { now_ms() },
             epochs: script.epochs.iter().map(|epoch| epoch.watershed.clone()).collect(),
-            ..LiveStatus::default()
+            ..script.told.clone()
         }])
+    }
+
+    fn own_streams(&self) -> Vec<String> {
+        if self.lock().here { vec!["trips".to_string()] } else { Vec::new() }
     }
 }
 

@@ -9,7 +9,7 @@ use super::functions::{self, Call};
 use super::interval::Interval;
 use super::typed::Typed;
 use super::{Fault, Scalar, cast, text_literal};
-use crate::stream::Stream;
+use crate::stream::Field;
 use crate::types::DataType;
 use crate::value::Value;
 
@@ -46,7 +46,14 @@ pub(crate) fn is_aggregate(name: &str) -> bool {
 
 /// The names an expression may use.
 pub(crate) struct Scope<'a> {
-    pub stream: &'a Stream,
+    /// The stream's name.
+    pub stream: &'a str,
+    pub fields: &'a [Field],
+    /// The event time's name; `None` where the stream's definition does not say it rightly.
+    pub event_time: Option<&'a str>,
+    /// False where the stream's definition has mistakes: then a column that is not among `fields` may be one all the
+    /// same, and what depends on it is neither right nor wrong.
+    pub whole: bool,
     /// What the query calls the stream: its alias, or its name.
     pub qualifier: Ident,
 }
@@ -92,7 +99,7 @@ impl<'a> Compiler<'a> {
         let constant = typed.fields.is_empty();
         let scalar = self.keep(typed.into_scalar(expr.to_string()))?;
         if constant {
-            let stream = &self.scope.stream.name;
+            let stream = self.scope.stream;
             self.faults.push(Fault::new(
                 span_of(expr),
                 format!("a constant: expected a column of stream {stream} in it"),
@@ -202,7 +209,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn named(&mut self, name: &Ident) -> Option<Typed> {
-        let fields = &self.scope.stream.fields;
+        let fields = self.scope.fields;
         let exact = fields.iter().find(|field| field.name == name.value);
         let found = match exact {
             Some(field) => vec![field],
@@ -210,8 +217,9 @@ impl<'a> Compiler<'a> {
         };
         match found.as_slice() {
             [field] => Some(Typed::column(&field.name, &field.data_type, name.span)),
+            [] if !self.scope.whole => None,
             [] => {
-                let stream = &self.scope.stream.name;
+                let stream = self.scope.stream;
                 let message = format!("unknown column \"{}\" of stream {stream}", name.value);
                 let known = fields.iter().map(|field| field.name.as_str());
                 self.faults.push(Fault::unknown(name.span, message, &name.value, known));

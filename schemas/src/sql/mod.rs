@@ -18,8 +18,10 @@ use std::sync::Arc;
 use sqlparser::ast::{Spanned, Statement};
 use sqlparser::tokenizer::{Location, Span};
 
+use self::table::Outline;
+
 use crate::expr::Fault;
-use crate::problem::{Position, Problem};
+use crate::problem::{Position, Problem, ProblemKind};
 use crate::project::{Defaults, Project, SourceFile};
 use crate::stream::Stream;
 use crate::view::View;
@@ -44,8 +46,9 @@ pub(crate) fn alone(stream: &Arc<Stream>, sql: &str) -> Option<View> {
     problems.is_empty().then(|| View::clone(view))
 }
 
-/// The streams, and the names of those that have mistakes: what reads such a one is not blamed for it.
-fn streams(schemas: &[SourceFile], defaults: &Defaults) -> (Vec<Arc<Stream>>, Vec<String>, Vec<Problem>) {
+/// The streams, and outlines of those that have mistakes: what reads such a one is checked as far as that goes, and not
+/// blamed for the rest.
+fn streams(schemas: &[SourceFile], defaults: &Defaults) -> (Vec<Arc<Stream>>, Vec<Outline>, Vec<Problem>) {
     let (mut streams, mut broken, mut problems) = (Vec::<Arc<Stream>>::new(), Vec::new(), Vec::new());
     for file in schemas {
         let mut report = Report::of(file);
@@ -55,14 +58,15 @@ fn streams(schemas: &[SourceFile], defaults: &Defaults) -> (Vec<Arc<Stream>>, Ve
                 continue;
             };
             match table::stream(create, written.start, defaults, &mut report) {
-                Some(stream) if streams.iter().any(|known| known.name.eq_ignore_ascii_case(&stream.name)) => {
+                Ok(stream) if streams.iter().any(|known| known.name.eq_ignore_ascii_case(&stream.name)) => {
                     report.at(create.name.span().start, format!("stream {} is defined twice", stream.name));
                 }
-                Some(stream) => streams.push(Arc::new(stream)),
-                None => broken.push(create.name.to_string()),
+                Ok(stream) => streams.push(Arc::new(stream)),
+                Err(outline) => broken.push(outline),
             }
         }
-        broken.append(&mut report.unread);
+        let unread = std::mem::take(&mut report.unread);
+        broken.extend(unread.into_iter().map(|(name, mistake)| Outline::unread(name, mistake)));
         problems.extend(report.sorted());
     }
     (streams, broken, problems)
@@ -97,8 +101,8 @@ fn views(jobs: &[SourceFile], streams: &view::Streams<'_>) -> (Vec<Arc<View>>, V
 struct Report<'a> {
     file: &'a SourceFile,
     problems: Vec<Problem>,
-    /// Names in statements that could not be parsed at all.
-    unread: Vec<String>,
+    /// Names in statements that could not be parsed at all, each with the place of the mistake.
+    unread: Vec<(String, Position)>,
 }
 
 impl<'a> Report<'a> {
@@ -114,10 +118,24 @@ impl<'a> Report<'a> {
         self.push(fault.span.start, fault.message, fault.did_you_mean);
     }
 
+    /// Says what is left unchecked at a place, and why.
+    fn unchecked(&mut self, place: Location, message: String) {
+        let (kind, position) = (ProblemKind::Unchecked, self.position(place));
+        self.problems.push(Problem { kind, position, message, did_you_mean: None });
+    }
+
     fn push(&mut self, place: Location, message: String, did_you_mean: Option<String>) {
-        let (line, column) = (place.line.max(1), place.column.max(1));
-        let position = Position { file: self.file.path.clone(), line, column };
-        self.problems.push(Problem { position, message, did_you_mean });
+        let (kind, position) = (ProblemKind::Mistake, self.position(place));
+        self.problems.push(Problem { kind, position, message, did_you_mean });
+    }
+
+    fn position(&self, place: Location) -> Position {
+        Position { file: self.file.path.clone(), line: place.line.max(1), column: place.column.max(1) }
+    }
+
+    /// Where the first mistake of those after the first `before` lies.
+    fn first_since(&self, before: usize) -> Option<Position> {
+        self.problems[before..].iter().map(|problem| &problem.position).min().cloned()
     }
 
     /// The value, or `None` and a problem.

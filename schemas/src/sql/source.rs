@@ -20,15 +20,18 @@ pub(super) struct Written {
 }
 
 pub(super) fn statements(file: &SourceFile, report: &mut Report<'_>) -> Vec<Written> {
-    let tokens = match Tokenizer::new(&DuckDbDialect {}, &file.text).tokenize_with_location() {
-        Ok(tokens) => tokens,
-        Err(error) => {
-            report.at(error.location, lower_first(&error.message));
-            return Vec::new();
-        }
-    };
+    let mut tokens = Vec::new();
+    let read = Tokenizer::new(&DuckDbDialect {}, &file.text).tokenize_with_location_into_buf(&mut tokens);
+    let mut statements: Vec<_> = tokens.split(|token| token.token == Token::SemiColon).collect();
+    if let Err(error) = read {
+        // It breaks off within the last of them.
+        let mistake = report.position(error.location);
+        let broken_off = statements.pop().and_then(named);
+        report.unread.extend(broken_off.map(|name| (name, mistake)));
+        report.at(error.location, lower_first(&error.message));
+    }
     let mut written = Vec::new();
-    for tokens in tokens.split(|token| token.token == Token::SemiColon) {
+    for tokens in statements {
         let mut words =
             tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF));
         let Some(first) = words.next() else { continue };
@@ -40,8 +43,10 @@ pub(super) fn statements(file: &SourceFile, report: &mut Report<'_>) -> Vec<Writ
                 written.push(Written { statement, text, start });
             }
             Err(fault) => {
-                report.unread.extend(named(tokens));
-                report.fault(Fault { span: placed(fault.span, end), ..fault });
+                let span = placed(fault.span, end);
+                let mistake = report.position(span.start);
+                report.unread.extend(named(tokens).map(|name| (name, mistake)));
+                report.fault(Fault { span, ..fault });
             }
         }
     }

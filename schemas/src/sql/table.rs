@@ -9,6 +9,7 @@ use super::names::{self, Taken};
 use super::options::{Entry, Options};
 use super::{Report, placed};
 use crate::expr::{Fault, Interval, sql_data_type};
+use crate::problem::Position;
 use crate::project::Defaults;
 use crate::stream::{Field, Format, Stream, TimestampFormat};
 use crate::types::DataType;
@@ -22,12 +23,29 @@ const TIMESTAMP_FORMATS: [(&str, TimestampFormat); 4] = [
     ("epoch_micros", TimestampFormat::EpochMicros),
 ];
 
+/// A stream whose definition has mistakes, as far as it could be read.
+pub(super) struct Outline {
+    pub name: String,
+    /// The columns whose types are known.
+    pub fields: Vec<Field>,
+    pub event_time: Option<usize>,
+    /// The first of the mistakes.
+    pub mistake: Position,
+}
+
+impl Outline {
+    /// What is known of a definition that could not be parsed.
+    pub fn unread(name: String, mistake: Position) -> Self {
+        Outline { name, fields: Vec::new(), event_time: None, mistake }
+    }
+}
+
 pub(super) fn stream(
     create: &CreateTable,
     start: Location,
     defaults: &Defaults,
     report: &mut Report<'_>,
-) -> Option<Stream> {
+) -> Result<Stream, Outline> {
     let before = report.problems.len();
     refuse_extras(create, start, report);
     let name_span = placed(create.name.span(), start);
@@ -47,18 +65,18 @@ pub(super) fn stream(
         None => Some(defaults.max_future),
     };
     options.finish(&OPTIONS, report);
-    if report.problems.len() > before {
-        return None;
-    }
     let fields = fields.into_iter().map(|(field, _)| field).collect();
-    Some(Stream {
-        name: name?,
-        topic: topic?,
-        format: Format::Json,
-        fields,
-        event_time: event_time?,
-        max_future: max_future?,
-    })
+    match (name, topic, event_time, max_future, report.first_since(before)) {
+        (Some(name), Some(topic), Some(event_time), Some(max_future), None) => {
+            Ok(Stream { name, topic, format: Format::Json, fields, event_time, max_future })
+        }
+        (name, _, event_time, _, mistake) => Err(Outline {
+            name: name.unwrap_or_else(|| create.name.to_string()),
+            fields,
+            event_time,
+            mistake: mistake.unwrap_or_else(|| report.position(start)),
+        }),
+    }
 }
 
 fn refuse_extras(create: &CreateTable, start: Location, report: &mut Report<'_>) {

@@ -11,6 +11,7 @@ use sqlparser::tokenizer::{Location, Span};
 use super::names::{self, Taken};
 use super::options::Options;
 use super::source::Written;
+use super::table::Outline;
 use super::{Report, aggregate, hash, placed, window};
 use crate::budget::Limits;
 use crate::expr::{Compiler, Fault, Scalar, Scope, is_aggregate};
@@ -25,8 +26,32 @@ const MAX_STATE_BYTES: &str = "max_state_bytes";
 /// The streams that a view may read.
 pub(super) struct Streams<'a> {
     pub known: &'a [Arc<Stream>],
-    /// Names of streams whose definition has mistakes of its own.
-    pub broken: &'a [String],
+    /// Streams whose definition has mistakes of its own.
+    pub broken: &'a [Outline],
+}
+
+/// What a view reads.
+struct Source<'a> {
+    stream: Found<'a>,
+    /// What the query calls it.
+    qualifier: Ident,
+    span: Span,
+}
+
+enum Found<'a> {
+    Whole(Arc<Stream>),
+    Broken(&'a Outline),
+}
+
+impl Source<'_> {
+    fn scope(&self) -> Scope<'_> {
+        let (stream, fields, event_time, whole) = match &self.stream {
+            Found::Whole(stream) => (&stream.name, &stream.fields, Some(stream.event_time), true),
+            Found::Broken(outline) => (&outline.name, &outline.fields, outline.event_time, false),
+        };
+        let event_time = event_time.map(|index| fields[index].name.as_str());
+        Scope { stream, fields, event_time, whole, qualifier: self.qualifier.clone() }
+    }
 }
 
 pub(super) fn view(
@@ -45,8 +70,8 @@ pub(super) fn view(
     let limits = limits(&mut options, report);
     options.finish(&OPTIONS, report);
     let select = select(&create.query, name_span.start, report)?;
-    let (stream, qualifier) = source(select, streams, name_span.start, report)?;
-    let mut compiler = Compiler::new(Scope { stream: &stream, qualifier });
+    let source = source(select, streams, name_span.start, report)?;
+    let mut compiler = Compiler::new(source.scope());
     let filter = select.selection.as_ref().map(|filter| compiler.condition(filter, "WHERE"));
     let items = items(select, &mut compiler, report);
     let keys = keys(select, &items, &mut compiler, report);
@@ -54,7 +79,17 @@ pub(super) fn view(
         report.fault(fault);
     }
     check_grouping(&items, &keys, report);
-    let window = the_window(&items, &stream, name_span.start, report);
+    let window = the_window(&items, &compiler.scope, name_span.start, report);
+    let stream = match source.stream {
+        Found::Whole(stream) => stream,
+        Found::Broken(Outline { name, mistake, .. }) => {
+            let message = format!(
+                "stream {name} has a mistake at {mistake}: what depends on it cannot be checked before that is mended"
+            );
+            report.unchecked(source.span.start, message);
+            return None;
+        }
+    };
     if report.problems.len() > before {
         return None;
     }
@@ -210,12 +245,12 @@ fn select<'a>(query: &'a Query, start: Location, report: &mut Report<'_>) -> Opt
 }
 
 /// The stream in FROM, and what the query calls it.
-fn source(
+fn source<'a>(
     select: &Select,
-    streams: &Streams<'_>,
+    streams: &Streams<'a>,
     start: Location,
     report: &mut Report<'_>,
-) -> Option<(Arc<Stream>, Ident)> {
+) -> Option<Source<'a>> {
     let from = match select.from.as_slice() {
         [from] => from,
         [] => {
@@ -244,17 +279,20 @@ fn source(
     }
     let span = placed(name.span(), start);
     let stream = find(name, streams, span, report)?;
-    let qualifier =
-        alias.as_ref().map_or_else(|| Ident::new(stream.name.clone()), |alias| alias.name.clone());
-    Some((stream, qualifier))
+    let name = match &stream {
+        Found::Whole(stream) => &stream.name,
+        Found::Broken(outline) => &outline.name,
+    };
+    let qualifier = alias.as_ref().map_or_else(|| Ident::new(name.clone()), |alias| alias.name.clone());
+    Some(Source { stream, qualifier, span })
 }
 
-fn find(
+fn find<'a>(
     name: &ObjectName,
-    streams: &Streams<'_>,
+    streams: &Streams<'a>,
     span: Span,
     report: &mut Report<'_>,
-) -> Option<Arc<Stream>> {
+) -> Option<Found<'a>> {
     let [part] = name.0.as_slice() else {
         report.at(span.start, format!("found {name}, expected the name of a stream"));
         return None;
@@ -263,18 +301,17 @@ fn find(
     let exact = streams.known.iter().find(|stream| stream.name == written.value);
     let found =
         exact.or_else(|| streams.known.iter().find(|stream| crate::expr::names(written, &stream.name)));
-    if found.is_none()
-        && !streams.broken.iter().any(|broken| broken.trim_matches('"').eq_ignore_ascii_case(&written.value))
-    {
-        let known = streams.known.iter().map(|stream| stream.name.as_str());
-        report.fault(Fault::unknown(
-            span,
-            format!("unknown stream \"{}\"", written.value),
-            &written.value,
-            known,
-        ));
+    if let Some(stream) = found {
+        return Some(Found::Whole(stream.clone()));
     }
-    found.cloned()
+    let named = |outline: &&Outline| outline.name.trim_matches('"').eq_ignore_ascii_case(&written.value);
+    if let Some(outline) = streams.broken.iter().find(named) {
+        return Some(Found::Broken(outline));
+    }
+    let known = streams.known.iter().map(|stream| stream.name.as_str());
+    let message = format!("unknown stream \"{}\"", written.value);
+    report.fault(Fault::unknown(span, message, &written.value, known));
+    None
 }
 
 /// A selected item. `None` inside a kind: it had mistakes.
@@ -349,7 +386,7 @@ fn column_name(expr: &Expr, compiler: &Compiler<'_>) -> Option<String> {
         Expr::CompoundIdentifier(parts) => parts.last()?,
         _ => return None,
     };
-    let fields = &compiler.scope.stream.fields;
+    let fields = compiler.scope.fields;
     let known = fields.iter().find(|field| crate::expr::names(written, &field.name));
     Some(known.map_or_else(|| written.value.clone(), |field| field.name.clone()))
 }
@@ -379,9 +416,8 @@ fn keys(select: &Select, items: &[Item], compiler: &mut Compiler<'_>, report: &m
             }
             Ok(index) => {
                 grouped[index] = true;
-                let stream = compiler.scope.stream;
-                if is_ambiguous(expr, &items[index], stream) {
-                    let (stream, position) = (&stream.name, index + 1);
+                if is_ambiguous(expr, &items[index], &compiler.scope) {
+                    let (stream, position) = (compiler.scope.stream, index + 1);
                     report.at(
                         span.start,
                         format!(
@@ -443,14 +479,15 @@ fn key(expr: &Expr, items: &[Item], compiler: &mut Compiler<'_>) -> Result<usize
 
 /// True where a key names an item as a field is named that the item is not: other databases take the field, so
 /// whoever reads the view may expect either.
-fn is_ambiguous(key: &Expr, item: &Item, stream: &Stream) -> bool {
+fn is_ambiguous(key: &Expr, item: &Item, scope: &Scope<'_>) -> bool {
     let name = match key {
-        Expr::Nested(inner) => return is_ambiguous(inner, item, stream),
+        Expr::Nested(inner) => return is_ambiguous(inner, item, scope),
         Expr::Identifier(name) => name,
         _ => return false,
     };
-    let alike = || stream.fields.iter().find(|field| crate::expr::names(name, &field.name));
-    let Some(field) = stream.field(&name.value).or_else(alike) else { return false };
+    let exact = scope.fields.iter().find(|field| field.name == name.value);
+    let alike = || scope.fields.iter().find(|field| crate::expr::names(name, &field.name));
+    let Some(field) = exact.or_else(alike) else { return false };
     match &item.kind {
         Kind::Dimension(Some(scalar)) => scalar.sql != crate::expr::quoted(&field.name),
         Kind::Window(Some(_)) => true,
@@ -478,10 +515,12 @@ fn check_grouping(items: &[Item], grouped: &[bool], report: &mut Report<'_>) {
 
 fn the_window(
     items: &[Item],
-    stream: &Stream,
+    scope: &Scope<'_>,
     start: Location,
     report: &mut Report<'_>,
 ) -> Option<WindowColumn> {
+    // Without a known event time, what is a window cannot be told from what is none.
+    let event_time = scope.event_time?;
     let mut windows = items.iter().filter_map(|item| match item.kind {
         Kind::Window(window) => Some((item, window)),
         _ => None,
@@ -493,7 +532,6 @@ fn the_window(
     match first {
         Some((item, window)) => window.map(|window| WindowColumn { name: item.name.clone(), window }),
         None => {
-            let event_time = &stream.event_time().name;
             report.at(
                 start,
                 format!("no window: select and group by tumble({event_time}, INTERVAL '1 hour') AS name"),

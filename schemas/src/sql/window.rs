@@ -1,6 +1,8 @@
 //! `tumble`, `time_bucket` and `date_trunc` over the event time: the same windows by three names.
 
-use sqlparser::ast::{Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, Value};
+use sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Spanned, Value,
+};
 use sqlparser::tokenizer::Span;
 
 use crate::expr::{Fault, Interval, Scope, UNITS, Unit, names};
@@ -47,7 +49,7 @@ pub(super) fn window(expr: &Expr, scope: &Scope<'_>) -> Option<Result<Window, Fa
             span,
             format!(
                 "{name}() windows are not supported; expected tumble({}, INTERVAL '…')",
-                scope.stream.event_time().name
+                scope.event_time.unwrap_or("time")
             ),
         ))),
         _ => None,
@@ -63,13 +65,14 @@ fn arguments(function: &Function) -> Vec<&Expr> {
     plain.collect()
 }
 
+/// Where the event time is not known, any column may be it.
 fn is_event_time(expr: &Expr, scope: &Scope<'_>) -> bool {
-    let event_time = &scope.stream.event_time().name;
+    let is_it = |name: &Ident| scope.event_time.is_none_or(|event_time| names(name, event_time));
     match expr {
         Expr::Nested(inner) => is_event_time(inner, scope),
-        Expr::Identifier(name) => names(name, event_time),
+        Expr::Identifier(name) => is_it(name),
         Expr::CompoundIdentifier(parts) => match parts.as_slice() {
-            [qualifier, name] => names(qualifier, &scope.qualifier.value) && names(name, event_time),
+            [qualifier, name] => names(qualifier, &scope.qualifier.value) && is_it(name),
             _ => false,
         },
         _ => false,
@@ -78,11 +81,8 @@ fn is_event_time(expr: &Expr, scope: &Scope<'_>) -> bool {
 
 fn tumbling(time: &Expr, length: &Expr, scope: &Scope<'_>) -> Result<Window, Fault> {
     if !is_event_time(time, scope) {
-        let event_time = &scope.stream.event_time().name;
-        return Err(Fault::new(
-            time.span(),
-            format!("found {time}, expected the event time \"{event_time}\""),
-        ));
+        let named = scope.event_time.map_or(String::new(), |event_time| format!(" \"{event_time}\""));
+        return Err(Fault::new(time.span(), format!("found {time}, expected the event time{named}")));
     }
     let (interval, span) = interval(length)?;
     Ok(Window::Tumble(length_of(interval).map_err(|message| Fault::new(span, message))?))

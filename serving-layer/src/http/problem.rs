@@ -1,10 +1,12 @@
 //! Refusals as `application/problem+json`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
+use serde_json::Value as Json;
 
 use crate::refusal::{Place, Reason, Refusal, nearest};
 
@@ -18,6 +20,9 @@ struct Problem<'a> {
     position: Option<Position<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     did_you_mean: Option<&'a str>,
+    /// What a problem of this kind says beside.
+    #[serde(flatten)]
+    more: BTreeMap<&'static str, Json>,
 }
 
 #[derive(Serialize)]
@@ -50,26 +55,37 @@ impl ResponseError for Refusal {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let (status, slug, title) = kind(self.reason);
-        let position = self.place.as_ref().map(|place| match place {
-            Place::Text { line, column } => Position::Text { line: *line, column: *column },
-            Place::Key { key, .. } => Position::Parameter { parameter: shortened(key) },
-        });
-        let problem = Problem {
-            r#type: format!("urn:watershed:problem:{slug}"),
-            title,
-            status: status.as_u16(),
-            detail: shortened(&self.detail),
-            position,
-            did_you_mean: self.did_you_mean.as_deref(),
-        };
-        let body = serde_json::to_vec(&problem).expect("texts and numbers have a JSON form");
-        let mut response = HttpResponse::build(status);
-        if let Some(after) = self.retry_after {
-            response.insert_header((header::RETRY_AFTER, after.as_secs().max(1)));
-        }
-        response.content_type("application/problem+json").body(body)
+        response(self, BTreeMap::new())
     }
+}
+
+/// A problem that says `more` under a name of its own.
+pub fn problem_with(refusal: &Refusal, name: &'static str, more: &impl Serialize) -> HttpResponse {
+    let more = serde_json::to_value(more).expect("texts and numbers have a JSON form");
+    response(refusal, BTreeMap::from([(name, more)]))
+}
+
+fn response(refusal: &Refusal, more: BTreeMap<&'static str, Json>) -> HttpResponse {
+    let (status, slug, title) = kind(refusal.reason);
+    let position = refusal.place.as_ref().map(|place| match place {
+        Place::Text { line, column } => Position::Text { line: *line, column: *column },
+        Place::Key { key, .. } => Position::Parameter { parameter: shortened(key) },
+    });
+    let problem = Problem {
+        r#type: format!("urn:watershed:problem:{slug}"),
+        title,
+        status: status.as_u16(),
+        detail: shortened(&refusal.detail),
+        position,
+        did_you_mean: refusal.did_you_mean.as_deref(),
+        more,
+    };
+    let body = serde_json::to_vec(&problem).expect("texts and numbers have a JSON form");
+    let mut response = HttpResponse::build(status);
+    if let Some(after) = refusal.retry_after {
+        response.insert_header((header::RETRY_AFTER, after.as_secs().max(1)));
+    }
+    response.content_type("application/problem+json").body(body)
 }
 
 /// A problem quotes what was sent, but not all of a long text.
@@ -83,7 +99,8 @@ fn shortened(text: &str) -> Cow<'_, str> {
 
 /// No such route.
 pub async fn unknown_route(request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    const ROUTES: [&str; 6] = ["/v1/query", "/v1/views", "/v1/status", "/v1/streams", "/healthz", "/readyz"];
+    const ROUTES: [&str; 7] =
+        ["/v1/query", "/v1/views", "/v1/status", "/v1/streams", "/healthz", "/readyz", "/metrics"];
     let path = request.path();
     let did_you_mean = nearest(path, ROUTES);
     Err(Refusal { did_you_mean, ..Refusal::new(Reason::UnknownName, format!("there is nothing at {path}")) })

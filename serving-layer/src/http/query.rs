@@ -2,6 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
+use super::metrics::Requests;
 use super::{answers, body};
 use crate::ask::Serving;
 use crate::query::{self, Query};
@@ -11,6 +12,7 @@ pub async fn post(
     request: HttpRequest,
     payload: web::Payload,
     serving: web::Data<Serving>,
+    requests: web::Data<Requests>,
 ) -> Result<HttpResponse, Refusal> {
     let parameters = parameters(&request)?;
     query::only_form(&parameters)?;
@@ -18,6 +20,7 @@ pub async fn post(
     let body = body::read(payload).await?;
     let query = Query::from_json(&body)?;
     let answer = serving.ask(&query).await.map_err(|refusal| query::locate(&body, refusal))?;
+    requests.answered(&answer);
     answers::respond(answer, format).await
 }
 
@@ -25,12 +28,14 @@ pub async fn get(
     request: HttpRequest,
     view: web::Path<String>,
     serving: web::Data<Serving>,
+    requests: web::Data<Requests>,
 ) -> Result<HttpResponse, Refusal> {
     serving.view(&view).map_err(|refusal| Refusal { place: None, ..refusal })?;
     let parameters = parameters(&request)?;
     let format = answers::form(&request, query::format(&parameters))?;
     let query = Query::from_parameters(&view, &parameters)?;
     let answer = serving.ask(&query).await?;
+    requests.answered(&answer);
     answers::respond(answer, format).await
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use actix_web::middleware::Compress;
+use actix_web::middleware::{Compress, from_fn};
 use actix_web::{App, HttpServer, Resource, Route, web};
 use tokio_util::sync::CancellationToken;
 use watershed_schemas::live::LiveSource;
@@ -13,6 +13,7 @@ use watershed_schemas::log::Log;
 use watershed_schemas::project::Project;
 use watershed_store::Store;
 
+use super::metrics::{self, Requests};
 use super::problem::{method_not_allowed, unknown_route};
 use super::{diff, partials, query, status, views};
 use crate::ask::Serving;
@@ -93,10 +94,13 @@ impl Server {
         live: Arc<dyn LiveSource>,
         log: Option<Arc<dyn Log>>,
     ) -> Result<Server, ServeError> {
-        let streams = Arc::new(Streams::new(project, store, live, log));
+        let streams = Arc::new(Streams::new(project.clone(), store, live, log));
         let serving = web::Data::new(Serving::new(streams.clone(), settings.wait_for_partitions));
+        let names = project.streams.iter().map(|stream| stream.name.as_str());
+        let requests = web::Data::new(Requests::of_a_server(names));
         let server = HttpServer::new(move || {
-            App::new().app_data(serving.clone()).wrap(Compress::default()).configure(api)
+            let app = App::new().app_data(serving.clone()).app_data(requests.clone());
+            app.wrap(Compress::default()).wrap(from_fn(metrics::measure)).configure(api)
         });
         let server = settings.workers.into_iter().fold(server, HttpServer::workers);
         let (address, running) = serve!(server, settings.listen, "serve.listen");
@@ -119,7 +123,11 @@ impl PartialsServer {
     /// `listen` is the setting `speed.listen`.
     pub async fn start(listen: &str, live: Arc<dyn LiveSource>) -> Result<PartialsServer, ServeError> {
         let live = web::Data::from(live);
-        let server = HttpServer::new(move || App::new().app_data(live.clone()).configure(partials_api));
+        let requests = web::Data::new(Requests::of_a_node());
+        let server = HttpServer::new(move || {
+            let app = App::new().app_data(live.clone()).app_data(requests.clone());
+            app.wrap(from_fn(metrics::measure)).configure(partials_api)
+        });
         let (address, running) = serve!(server, listen.to_string(), "speed.listen");
         Ok(PartialsServer { address, running })
     }
@@ -154,6 +162,7 @@ fn api(config: &mut web::ServiceConfig) {
         .service(get("/v1/streams/{stream}/versions/{a}/diff/{b}", web::get().to(diff::diff)))
         .service(get("/healthz", web::get().to(status::healthz)))
         .service(get("/readyz", web::get().to(status::readyz)))
+        .service(get("/metrics", web::get().to(metrics::server)))
         .default_service(web::to(unknown_route));
 }
 
@@ -163,5 +172,6 @@ fn partials_api(config: &mut web::ServiceConfig) {
         .service(post.default_service(web::to(async || method_not_allowed("POST"))))
         .service(get("/v1/partials/status/{stream}", web::get().to(partials::status)))
         .service(get("/healthz", web::get().to(status::healthz)))
+        .service(get("/metrics", web::get().to(metrics::node)))
         .default_service(web::to(unknown_route));
 }

@@ -1,19 +1,27 @@
 //! `GET /v1/status`, `/v1/streams/{stream}/versions`, `/healthz`, `/readyz`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
-use serde::Serialize;
+use futures::future::join_all;
+use serde::{Serialize, Serializer};
+use tokio::time::timeout;
 use watershed_schemas::live::LiveStatus;
 use watershed_schemas::manifest::{Accuracy, Intent, Manifest};
-use watershed_schemas::offsets::{Gap, Offsets, Partition};
+use watershed_schemas::offsets::{Gap, Offset, Offsets, Partition};
 use watershed_store::StoreError;
 
 use super::answers::json;
+use super::problem::problem_with;
 use crate::ask::{Serving, age_ms, now_ms};
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::Refusal;
 use crate::time_to_loss::TimeToLoss;
-use crate::versions::{Readiness, StreamState};
+use crate::versions::{Loaded, Readiness, StreamState};
+
+/// Whoever asks how things are doing is not kept waiting by a store that is doing badly.
+const INTENTS_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Serialize)]
 struct Status {
@@ -21,57 +29,98 @@ struct Status {
 }
 
 #[derive(Serialize)]
-struct StreamStatus {
-    stream: String,
-    topic: String,
-    state: &'static str,
+pub(super) struct StreamStatus {
+    pub stream: String,
+    pub topic: String,
+    #[serde(serialize_with = "by_name")]
+    pub state: Readiness,
     /// The version that questions are answered from, and the newest that is loaded.
-    version: Option<u64>,
-    newest_version: Option<u64>,
-    watershed: Offsets,
-    live: Offsets,
-    end: Offsets,
-    /// Positions between live offsets and the log's end; offsets may have holes.
-    lag: BTreeMap<Partition, i64>,
-    freshness_ms: Option<i64>,
-    running: Option<Running>,
-    dead_letters: DeadLetters,
-    gaps: Vec<Gap>,
-    time_to_loss: TimeToLoss,
-    nodes: Vec<LiveStatus>,
-    views: Vec<ViewStatus>,
+    pub version: Option<u64>,
+    pub newest_version: Option<u64>,
+    pub watershed: Offsets,
+    pub live: Offsets,
+    pub end: Offsets,
+    /// Positions between what answers reach and the log's end; offsets may have holes.
+    pub lag: BTreeMap<Partition, i64>,
+    pub freshness_ms: Option<i64>,
+    pub running: Option<Running>,
+    pub dead_letters: DeadLetters,
+    pub gaps: Vec<Gap>,
+    pub time_to_loss: TimeToLoss,
+    pub nodes: Vec<LiveStatus>,
+    pub views: Vec<ViewStatus>,
     /// What keeps a newer version or the live half from being served, if anything.
-    trouble: Vec<String>,
+    #[serde(serialize_with = "sentences")]
+    pub trouble: Vec<(Source, String)>,
+    /// What is told of the versions was read from these.
+    #[serde(skip)]
+    pub current: Option<Arc<Loaded>>,
+    #[serde(skip)]
+    pub newest: Option<Arc<Loaded>>,
+}
+
+/// Where a server's trouble with a stream comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A newer version cannot be loaded.
+    Versions,
+    /// The speed layer is away, or says that it is in trouble.
+    SpeedLayer,
+    /// The log no longer holds what the next batch run reads.
+    Retention,
+    /// It cannot be read which batch run is under way.
+    Intents,
+}
+
+impl Source {
+    pub const ALL: [Source; 4] = [Source::Versions, Source::SpeedLayer, Source::Retention, Source::Intents];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Source::Versions => "versions",
+            Source::SpeedLayer => "speed_layer",
+            Source::Retention => "retention",
+            Source::Intents => "intents",
+        }
+    }
+}
+
+fn by_name<S: Serializer>(readiness: &Readiness, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(readiness.name())
+}
+
+fn sentences<S: Serializer>(trouble: &[(Source, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(trouble.iter().map(|(_, sentence)| sentence))
 }
 
 #[derive(Serialize)]
-struct ViewStatus {
-    view: String,
-    cells: usize,
-    bytes: usize,
+pub(super) struct ViewStatus {
+    pub view: String,
+    pub cells: usize,
+    pub bytes: usize,
 }
 
 #[derive(Serialize)]
-struct Running {
-    version: u64,
-    target: Offsets,
-    run_id: String,
-    holder: String,
-    lease_until_ms: i64,
+pub(super) struct Running {
+    pub version: u64,
+    pub target: Offsets,
+    pub run_id: String,
+    pub holder: String,
+    pub lease_until_ms: i64,
 }
 
 #[derive(Default, Serialize)]
-struct DeadLetters {
+pub(super) struct DeadLetters {
     /// Stored below the watershed.
-    batch: Counted,
+    pub batch: Counted,
     /// Met by the speed nodes since they started.
-    live: Counted,
+    pub live: Counted,
 }
 
 #[derive(Default, Serialize)]
-struct Counted {
-    count: u64,
-    reasons: BTreeMap<String, u64>,
+pub(super) struct Counted {
+    pub count: u64,
+    pub reasons: BTreeMap<String, u64>,
 }
 
 #[derive(Serialize)]
@@ -109,30 +158,42 @@ struct ViewVersionInfo {
     accuracy: Vec<Accuracy>,
 }
 
-pub async fn status(serving: web::Data<Serving>) -> Result<HttpResponse, Refusal> {
-    let mut streams = Vec::new();
-    for state in serving.streams.iter() {
-        let intents = serving.streams.store.intents(&state.stream.name).await;
-        streams.push(stream_status(state, intents));
-    }
-    Ok(json(&Status { streams }))
+pub async fn status(serving: web::Data<Serving>) -> HttpResponse {
+    json(&Status { streams: streams(&serving).await })
 }
 
-fn stream_status(state: &StreamState, intents: Result<Vec<Intent>, StoreError>) -> StreamStatus {
+/// How every stream is doing, at one moment each.
+pub(super) async fn streams(serving: &Serving) -> Vec<StreamStatus> {
+    let look = async |state: &StreamState| {
+        let intents = serving.streams.store.intents(&state.stream.name);
+        let intents = match timeout(INTENTS_WITHIN, intents).await {
+            Ok(intents) => intents.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("intents: the store did not answer within {INTENTS_WITHIN:?}")),
+        };
+        stream_status(state, intents)
+    };
+    join_all(serving.streams.iter().map(look)).await
+}
+
+fn stream_status(state: &StreamState, intents: Result<Vec<Intent>, String>) -> StreamStatus {
     let (current, newest, nodes) = (state.current(), state.newest(), state.nodes());
     let watershed = current.as_ref().map(|current| current.manifest.watershed.clone()).unwrap_or_default();
     let live = nodes.iter().fold(Offsets::new(), |live, node| live.furthest(&node.live));
     let end = state.end();
-    let behind = |(partition, end): (Partition, watershed_schemas::offsets::Offset)| {
-        (partition, (end.0 - live.get(partition).0).max(0))
-    };
+    // Where no node holds a partition, answers reach as far as the version does.
+    let reached = watershed.furthest(&live);
+    let behind =
+        |(partition, end): (Partition, Offset)| (partition, (end.0 - reached.get(partition).0).max(0));
     let lag = end.iter().map(behind).collect();
-    let mut trouble: Vec<String> = state.trouble().into_iter().chain(state.live_trouble()).collect();
+    let versions = state.trouble().map(|trouble| (Source::Versions, trouble));
+    let speed_layer = state.live_trouble().map(|trouble| (Source::SpeedLayer, trouble));
+    let mut trouble: Vec<(Source, String)> = versions.into_iter().chain(speed_layer).collect();
     let time_to_loss = state.time_to_loss();
     let lost = time_to_loss.partitions.iter().filter(|(_, partition)| partition.offsets_left < 0);
     trouble.extend(lost.map(|(partition, lost)| {
         let (needed, start) = (lost.needed_offset, lost.log_start_offset);
-        format!("gap at partition {partition}: needed offset {needed}, log starts at {start}; the next batch run stops there unless it is told --accept-gap")
+        let gap = format!("gap at partition {partition}: needed offset {needed}, log starts at {start}; the next batch run stops there unless it is told --accept-gap");
+        (Source::Retention, gap)
     }));
     let now = now_ms();
     let running = match intents {
@@ -141,7 +202,7 @@ fn stream_status(state: &StreamState, intents: Result<Vec<Intent>, StoreError>) 
             .filter(|intent| intent.lease_until_ms > now)
             .max_by_key(|intent| intent.version),
         Err(error) => {
-            trouble.push(error.to_string());
+            trouble.push((Source::Intents, error));
             None
         }
     };
@@ -153,16 +214,17 @@ fn stream_status(state: &StreamState, intents: Result<Vec<Intent>, StoreError>) 
     }
     dead_letters.live.count = nodes.iter().map(|node| node.dead_letters).sum();
     add(&mut dead_letters.live.reasons, nodes.iter().flat_map(|node| &node.dead_letter_reasons));
-    let views = current.iter().flat_map(|current| current.views.values());
+    let loaded = current.clone();
+    let views = loaded.iter().flat_map(|current| current.views.values());
     let holders = nodes.iter().filter(|node| !node.live.is_empty());
     // A node that never was at the log's end makes it unknown how old the live half is.
     let ages = holders.map(|node| age_ms(node.current_at_ms)).collect::<Option<Vec<i64>>>();
     StreamStatus {
         stream: state.stream.name.clone(),
         topic: state.stream.topic.clone(),
-        state: name(state.readiness()),
+        state: state.readiness(),
         version: current.as_ref().map(|current| current.version().0),
-        newest_version: newest.map(|newest| newest.version().0),
+        newest_version: newest.as_ref().map(|newest| newest.version().0),
         watershed,
         live,
         end,
@@ -183,21 +245,14 @@ fn stream_status(state: &StreamState, intents: Result<Vec<Intent>, StoreError>) 
         time_to_loss,
         nodes,
         trouble,
+        current,
+        newest,
     }
 }
 
 fn add<'a>(reasons: &mut BTreeMap<String, u64>, more: impl Iterator<Item = (&'a String, &'a u64)>) {
     for (reason, count) in more {
         *reasons.entry(reason.clone()).or_default() += count;
-    }
-}
-
-fn name(readiness: Readiness) -> &'static str {
-    match readiness {
-        Readiness::Unknown => "unknown",
-        Readiness::Opening => "opening",
-        Readiness::Live => "live",
-        Readiness::BatchOnly => "batch_only",
     }
 }
 
@@ -246,26 +301,38 @@ pub async fn healthz() -> HttpResponse {
     json(&serde_json::json!({ "status": "alive" }))
 }
 
+/// How ready a stream is.
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    #[serde(serialize_with = "by_name")]
+    state: Readiness,
+    reasons: Vec<String>,
+}
+
 /// 200 once every stream has a version in service, the newest that is sound, and its speed layer folds or is known to be
 /// away. What is wrong all the same is told.
-pub async fn readyz(serving: web::Data<Serving>) -> Result<HttpResponse, Refusal> {
-    let waiting = |state: &&StreamState| matches!(state.readiness(), Readiness::Unknown | Readiness::Opening);
-    match serving.streams.iter().find(waiting) {
-        None => {
+pub async fn readyz(serving: web::Data<Serving>) -> HttpResponse {
+    let ready = |state: &StreamState| {
+        let readiness = state.readiness();
+        let reasons = state.trouble().into_iter().chain(state.live_trouble()).collect();
+        (state.stream.name.clone(), Ready { ready: readiness.is_ready(), state: readiness, reasons })
+    };
+    let streams: BTreeMap<String, Ready> = serving.streams.iter().map(ready).collect();
+    let waiting = streams.iter().filter(|(_, stream)| !stream.ready).map(|(name, stream)| {
+        let why = if stream.reasons.is_empty() { "" } else { ": " };
+        format!("stream {name} is {}{why}{}", stream.state.name(), stream.reasons.join("; "))
+    });
+    let waiting: Vec<String> = waiting.collect();
+    match waiting.is_empty() {
+        true => {
             let told = |state: &StreamState| {
                 let stream = &state.stream.name;
                 state.trouble().map(|trouble| format!("stream {stream}: {trouble}"))
             };
             let trouble: Vec<String> = serving.streams.iter().filter_map(told).collect();
-            Ok(json(&serde_json::json!({ "status": "ready", "trouble": trouble })))
+            json(&serde_json::json!({ "status": "ready", "trouble": trouble, "streams": streams }))
         }
-        Some(state) => {
-            let why = state
-                .trouble()
-                .or(state.live_trouble())
-                .map_or(String::new(), |trouble| format!(": {trouble}"));
-            let detail = format!("stream {} is {}{why}", state.stream.name, name(state.readiness()));
-            Err(Refusal { reason: Reason::NotReady, ..Refusal::not_ready(detail) })
-        }
+        false => problem_with(&Refusal::not_ready(waiting.join("; ")), "streams", &streams),
     }
 }

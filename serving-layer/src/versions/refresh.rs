@@ -88,6 +88,25 @@ pub enum Readiness {
     BatchOnly,
 }
 
+impl Readiness {
+    pub const ALL: [Readiness; 4] =
+        [Readiness::Unknown, Readiness::Opening, Readiness::Live, Readiness::BatchOnly];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Readiness::Unknown => "unknown",
+            Readiness::Opening => "opening",
+            Readiness::Live => "live",
+            Readiness::BatchOnly => "batch_only",
+        }
+    }
+
+    /// True once there is nothing to wait for.
+    pub fn is_ready(self) -> bool {
+        matches!(self, Readiness::Live | Readiness::BatchOnly)
+    }
+}
+
 /// How the speed layer stands to a watershed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Epoch {

@@ -9,6 +9,7 @@ mod metadata;
 mod offsets;
 mod produce;
 mod producers;
+mod rehearsal;
 mod topics;
 mod transactions;
 mod versions;
@@ -145,11 +146,10 @@ impl Call<'_> {
     }
 
     fn decode<T: Decodable>(&self, mut body: Bytes) -> Result<T, RequestFault> {
-        T::decode(&mut body, self.version).map_err(|error| RequestFault::Malformed {
-            key: self.key,
-            version: self.version,
-            reason: error.to_string(),
-        })
+        let malformed =
+            |reason: String| RequestFault::Malformed { key: self.key, version: self.version, reason };
+        rehearsal::rehearse::<T>(&body, self.version).map_err(malformed)?;
+        T::decode(&mut body, self.version).map_err(|error| malformed(error.to_string()))
     }
 
     fn encode(&self, response: &impl Encodable) -> Result<Bytes, RequestFault> {
