@@ -10,6 +10,7 @@ use watershed_schemas::offsets::{Gap, Offsets, Partition};
 use watershed_store::StoreError;
 
 use super::answers::json;
+use super::server::Draining;
 use crate::ask::{Serving, age_ms, now_ms};
 use crate::refusal::{Reason, Refusal};
 use crate::time_to_loss::TimeToLoss;
@@ -247,8 +248,14 @@ pub async fn healthz() -> HttpResponse {
 }
 
 /// 200 once every stream has a version in service, the newest that is sound, and its speed layer folds or is known to be
-/// away. What is wrong all the same is told.
-pub async fn readyz(serving: web::Data<Serving>) -> Result<HttpResponse, Refusal> {
+/// away, until the server is told to stop. What is wrong all the same is told.
+pub async fn readyz(
+    serving: web::Data<Serving>,
+    draining: web::Data<Draining>,
+) -> Result<HttpResponse, Refusal> {
+    if draining.is_on() {
+        return Err(Refusal::not_ready("this server is stopping: ask another one"));
+    }
     let waiting = |state: &&StreamState| matches!(state.readiness(), Readiness::Unknown | Readiness::Opening);
     match serving.streams.iter().find(waiting) {
         None => {
