@@ -8,6 +8,7 @@ mod broker;
 mod checkpoints;
 mod command;
 mod conformance;
+mod crash;
 mod decode;
 mod definitions;
 mod diff;

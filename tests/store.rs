@@ -265,6 +265,30 @@ async fn a_publication_that_cannot_be_settled_says_so() {
 }
 
 #[tokio::test]
+async fn a_folder_that_is_gone_is_no_empty_store_and_is_not_made_anew() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = Store::open("data", folder.path()).expect("a store");
+    assert_eq!(store.publish(&manifest(1, "ours")).await.expect("publish"), Publication::Published);
+    let (here, away) = (folder.path().join("data"), folder.path().join("away"));
+    std::fs::rename(&here, &away).expect("the folder goes");
+    let path = "checkpoints/readings/p0/x";
+    for error in [
+        store.newest("readings", None).await.map(drop),
+        store.get(path).await.map(drop),
+        store.list("versions/").await.map(drop),
+        store.put(path, "bytes".into()).await,
+        store.create(path, "bytes".into()).await.map(drop),
+        store.delete(path).await,
+    ] {
+        let error = error.expect_err("the store is away");
+        assert!(matches!(&error, StoreError::Away { folder } if folder.ends_with("data")), "{error}");
+    }
+    assert!(!here.exists());
+    std::fs::rename(&away, &here).expect("the folder is back");
+    assert_eq!(store.newest("readings", None).await.expect("get"), Some(manifest(1, "ours")));
+}
+
+#[tokio::test]
 async fn a_refusal_after_an_attempt_that_was_not_heard_leaves_the_publication_undecided() {
     let faults = Faults::default();
     let whole = Store::new(Arc::new(InMemory::new()));

@@ -118,6 +118,8 @@ pub struct Serve {
     pub workers: Option<Count>,
     /// How long a question waits for partitions that one speed node hands over to another.
     pub wait_for_partitions: Span,
+    /// How long a server that was told to stop answers on while it says that it is not ready.
+    pub drain: Span,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -195,8 +197,8 @@ impl Default for Batch {
 
 impl Default for Serve {
     fn default() -> Self {
-        let wait_for_partitions = Span(Duration::from_secs(1));
-        Serve { listen: text("127.0.0.1:8080"), workers: None, wait_for_partitions }
+        let second = Span(Duration::from_secs(1));
+        Serve { listen: text("127.0.0.1:8080"), workers: None, wait_for_partitions: second, drain: second }
     }
 }
 

@@ -48,6 +48,7 @@ pub async fn serve(place: &Place) -> anyhow::Result<ExitCode> {
         () = ready => {}
     }
     tracing::info!("stopping");
+    server.drain(settings.serve.drain.0).await;
     server.stop().await;
     Ok(ExitCode::SUCCESS)
 }

@@ -28,8 +28,9 @@ pub async fn speed(place: &Place) -> anyhow::Result<ExitCode> {
     say::line(format!("ready: http://{}", server.address));
     process::told_to_stop().await?;
     tracing::info!("stopping");
-    server.stop().await;
+    // It answers on until others can take its partitions over.
     node.shutdown().await;
+    server.stop().await;
     kafka.stop().await;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use watershed_schemas::live::LiveSource;
@@ -20,6 +21,7 @@ pub struct Stack {
     pub runner: Arc<Runner>,
     node: Arc<SpeedNode>,
     server: Server,
+    drain: Duration,
 }
 
 impl Stack {
@@ -37,7 +39,7 @@ impl Stack {
         let project = Arc::new(workspace.project.clone());
         let server = Server::start(listen, project, store.clone(), live, Some(kafka.log())).await?;
         let runner = Arc::new(Runner::new(workspace, store, kafka.log()));
-        Ok(Stack { kafka, runner, node, server })
+        Ok(Stack { kafka, runner, node, server, drain: settings.serve.drain.0 })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -50,6 +52,7 @@ impl Stack {
 
     /// Stops from the answers downwards, each layer with its work done.
     pub async fn stop(self) {
+        self.server.drain(self.drain).await;
         self.server.stop().await;
         self.node.shutdown().await;
         drop(self.runner);

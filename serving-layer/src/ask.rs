@@ -15,7 +15,6 @@ use watershed_schemas::states::StateTable;
 use watershed_schemas::superseded;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
-use watershed_store::StoreError;
 
 use crate::answer::{self, Answer, Block, Cursor, Pin, Recomputed};
 use crate::cells::Cells;
@@ -268,7 +267,9 @@ impl Serving {
         let rows = recompute::recompute(&self.streams.store, &held.manifest, plan, &measures, turn).await;
         let rows = rows.map_err(|error| match error {
             RecomputeError::TooLarge { .. } => Refusal::new(Reason::TooLarge, error.to_string()),
-            RecomputeError::Store(StoreError::Object(_)) => Refusal::not_ready(error.to_string()),
+            RecomputeError::Store(ref unread) if unread.is_unreached() => {
+                Refusal::not_ready(error.to_string())
+            }
             error => {
                 tracing::error!(view = plan.view.name, %error, "exact values not recomputed");
                 Refusal::new(Reason::Failed, error.to_string())
@@ -454,7 +455,9 @@ fn meets(answer: &Answer, require: &[Requirement]) -> Result<(), Refusal> {
 
 fn unread(error: &LoadError) -> Refusal {
     // The store is away for the moment.
-    if let LoadError::Store(StoreError::Object(_)) = error {
+    if let LoadError::Store(unread) = error
+        && unread.is_unreached()
+    {
         return Refusal::not_ready(error.to_string());
     }
     tracing::error!(%error, "retained version not loaded");

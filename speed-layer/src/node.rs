@@ -72,11 +72,11 @@ impl SpeedNode {
         }
     }
 
-    /// Leaves the groups and writes last checkpoints; takes no longer than [`SpeedSettings::shutdown_limit`] for them.
+    /// Writes last checkpoints, then leaves the groups; takes no longer than [`SpeedSettings::shutdown_limit`] for them.
     /// Without it a restart replays from the checkpoints before.
     pub async fn shutdown(&self) {
         for stream in self.streams.values() {
-            stream.shared.stop();
+            stream.shared.leave();
         }
         futures::future::join_all(self.streams.values().map(StreamNode::finish)).await;
     }
@@ -126,8 +126,6 @@ impl StreamNode {
             tracing::error!(stream = self.shared.stream.name, %error, "threads could not be waited for");
         }
         self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
-        let limit = self.shared.settings.shutdown_limit;
-        saving::save_all(&self.shared, self.shared.open_partitions(), limit).await;
     }
 }
 

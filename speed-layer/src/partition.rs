@@ -108,6 +108,11 @@ impl PartitionEpochs {
         self.revision
     }
 
+    /// True when a fold holds more than it would had it just been opened here: a checkpoint was gone on with.
+    pub fn is_resumed(&self) -> bool {
+        self.folds.values().any(|fold| fold.span() != Span::opening(fold.span().from, self.live))
+    }
+
     pub fn folds(&self) -> &BTreeMap<FoldKey, Fold> {
         &self.folds
     }

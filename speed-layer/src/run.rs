@@ -77,14 +77,19 @@ impl Follower {
             self.attend();
             let event = self.hear();
             if self.shared.is_stopping() {
-                // Whoever stops the node decides what is saved.
-                return;
+                break;
             }
             let may_be_current = matches!(event, Event::Delivered(_) | Event::Idle { .. });
             self.happen(event);
             if may_be_current {
                 self.note_current();
             }
+        }
+        if self.shared.is_leaving() {
+            // Before the group is left, which dropping the subscription does: whoever is assigned these partitions
+            // next shall find all that was folded.
+            let (open, limit) = (self.shared.open_partitions(), self.shared.settings.shutdown_limit);
+            self.runtime.block_on(saving::save_all(&self.shared, open, limit));
         }
     }
 
@@ -199,7 +204,8 @@ impl Follower {
         let (partition, live) = (epochs.partition(), epochs.live());
         let result = self.start(partition, live);
         if result.is_ok() {
-            tracing::info!(stream = self.shared.stream.name, %partition, %live, missing = ?epochs.missing(), "partition opened");
+            let (stream, resumed) = (&self.shared.stream.name, epochs.is_resumed());
+            tracing::info!(stream, %partition, %live, resumed, missing = ?epochs.missing(), "partition opened");
             self.shared.set_partition(partition, Slot::Open(Held::new(epochs.within(&self.shared.budgets))));
         }
         Event::Started { partition, result }

@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     /// Partitions that are to be opened anew, and why.
     suspicions: Mutex<Vec<(Partition, String)>>,
     stopping: AtomicBool,
+    /// It stops in peace: what is folded is saved, as it is not after a crash.
+    leaving: AtomicBool,
     /// When all changes were last safe in the store; 0 before.
     saved_at_ms: AtomicI64,
     /// Taken while checkpoints are written, so that two writers do not prune each other's.
@@ -126,6 +128,7 @@ impl Shared {
             troubles: Mutex::default(),
             suspicions: Mutex::default(),
             stopping: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             saved_at_ms: AtomicI64::new(0),
             saving: tokio::sync::Mutex::new(()),
         }
@@ -138,6 +141,16 @@ impl Shared {
 
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Stops once all that is folded is saved.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     pub fn is_stopping(&self) -> bool {

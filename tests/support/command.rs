@@ -89,6 +89,7 @@ impl Folder {
         for setting in ["BROKER__LISTEN", "SERVE__LISTEN", "SPEED__LISTEN"] {
             command.env(format!("WATERSHED__{setting}"), "127.0.0.1:0");
         }
+        command.env("WATERSHED__SERVE__DRAIN", "0s");
         command
     }
 
@@ -155,14 +156,29 @@ impl Service {
         }
     }
 
-    /// Sends SIGTERM and waits; the exit code and how long it took.
-    pub fn stop(mut self) -> (i32, Duration) {
-        let told = Instant::now();
+    /// The exit code, once it has ended by itself.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        let status = self.child.try_wait().expect("it is ours to ask");
+        status.map(|status| status.code().unwrap_or(-1))
+    }
+
+    /// Sends SIGTERM.
+    pub fn tell_to_stop(&self) {
         let process = self.child.id().to_string();
-        let killed = Command::new("kill").args(["-TERM", &process]).status().expect("kill runs");
-        assert!(killed.success());
-        let status = self.child.wait().expect("it ends");
-        (status.code().unwrap_or(-1), told.elapsed())
+        let told = Command::new("kill").args(["-TERM", &process]).status().expect("kill runs");
+        assert!(told.success());
+    }
+
+    /// Waits until it has ended; the exit code.
+    pub fn wait(mut self) -> i32 {
+        self.child.wait().expect("it ends").code().unwrap_or(-1)
+    }
+
+    /// Sends SIGTERM and waits; the exit code and how long it took.
+    pub fn stop(self) -> (i32, Duration) {
+        let told = Instant::now();
+        self.tell_to_stop();
+        (self.wait(), told.elapsed())
     }
 
     /// Ends it as a power failure would.

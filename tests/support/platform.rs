@@ -54,6 +54,11 @@ impl Kafka {
         }
     }
 
+    /// One that runs already.
+    pub fn at(brokers: &str) -> Self {
+        Kafka { brokers: brokers.to_string(), embedded: None }
+    }
+
     pub async fn create_topic(&self, topic: &str) {
         let admin: AdminClient<DefaultClientContext> =
             ClientConfig::new().set("bootstrap.servers", &self.brokers).create().expect("an admin client");
@@ -77,6 +82,17 @@ impl Kafka {
     pub fn log(&self) -> Arc<dyn Log> {
         let settings = KafkaSettings::new(&self.brokers);
         Arc::new(KafkaLog::connect(settings).expect("the log is reached"))
+    }
+
+    /// Where a topic ends, by partition; `None` while the broker does not say.
+    pub fn ends(&self, topic: &str) -> Option<BTreeMap<i32, i64>> {
+        let consumer: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", &self.brokers).create().expect("a consumer");
+        let end = |partition| {
+            let (_, end) = consumer.fetch_watermarks(topic, partition, Duration::from_secs(5)).ok()?;
+            Some((partition, end))
+        };
+        (0..PARTITIONS).map(end).collect()
     }
 
     /// Everything that a topic holds, by partition and offset, read with a stock consumer.

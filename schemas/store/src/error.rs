@@ -5,6 +5,9 @@
 pub enum StoreError {
     #[error("store: {0}")]
     Object(#[from] object_store::Error),
+    /// Not an empty store: one that is not there. Nothing is read from it, and nothing made in its place.
+    #[error("the store {folder} is away: the folder is gone; mount it or move it back")]
+    Away { folder: String },
     #[error("store path {path}: {reason}")]
     Path { path: String, reason: String },
     #[error(
@@ -38,5 +41,10 @@ impl StoreError {
     /// True when the object is there, or may appear yet, though the call failed: nothing that it names may be removed.
     pub fn may_have_landed(&self) -> bool {
         matches!(self, StoreError::Undecided { .. } | StoreError::NotDurable { .. })
+    }
+
+    /// True when the store could not be asked, which says nothing of what it holds.
+    pub fn is_unreached(&self) -> bool {
+        matches!(self, StoreError::Object(_) | StoreError::Away { .. })
     }
 }

@@ -53,7 +53,17 @@ impl Store {
         let at = parse(path)?;
         let mut pause = FIRST_PAUSE;
         let mut attempt = 1;
+        let mut unheard = None;
         loop {
+            if let Err(away) = self.is_there() {
+                // It may have gone with the object in it.
+                return Err(match unheard {
+                    None => away,
+                    Some(source) => {
+                        StoreError::Undecided { path: path.to_string(), attempts: attempt - 1, source }
+                    }
+                });
+            }
             let put = self.objects.put_opts(&at, bytes.clone().into(), PutMode::Create.into()).await;
             let error = match put {
                 Ok(_) => return Ok(None),
@@ -79,6 +89,7 @@ impl Store {
                 }
             }
             tracing::debug!(path, attempt, %error, "create is undecided, trying again");
+            unheard = Some(error);
             tokio::time::sleep(pause).await;
             pause *= 2;
             attempt += 1;
@@ -89,27 +100,40 @@ impl Store {
     pub async fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
         let at = parse(path)?;
         let mut pause = FIRST_PAUSE;
-        for _ in 1..ATTEMPTS {
+        let mut attempt = 1;
+        loop {
+            self.is_there()?;
             match self.objects.put(&at, bytes.clone().into()).await {
                 Ok(_) => return Ok(()),
                 Err(error) if is_final(&error) => return Err(error.into()),
                 Err(error) if is_disk(&error) => {
                     return Err(StoreError::Disk { path: self.address(path), source: error });
                 }
-                Err(error) => tracing::debug!(path, %error, "put failed, trying again"),
+                Err(error) if attempt == ATTEMPTS => return Err(error.into()),
+                Err(error) => tracing::debug!(path, attempt, %error, "put failed, trying again"),
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
+            attempt += 1;
         }
-        self.objects.put(&at, bytes.into()).await?;
-        Ok(())
+    }
+
+    /// A folder that is gone (a mount that failed, a disk that was moved) would look like a store that is empty, and
+    /// a write would make it anew.
+    fn is_there(&self) -> Result<(), StoreError> {
+        match self.local_path() {
+            Some(folder) if !folder.is_dir() => {
+                Err(StoreError::Away { folder: folder.display().to_string() })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Reads an object as it is; `None` if there is none.
     pub async fn get(&self, path: &str) -> Result<Option<Bytes>, StoreError> {
         match self.objects.get(&parse(path)?).await {
             Ok(object) => Ok(Some(object.bytes().await?)),
-            Err(Error::NotFound { .. }) => Ok(None),
+            Err(Error::NotFound { .. }) => self.is_there().map(|()| None),
             Err(error) => Err(error.into()),
         }
     }
@@ -117,7 +141,7 @@ impl Store {
     pub async fn exists(&self, path: &str) -> Result<bool, StoreError> {
         match self.objects.head(&parse(path)?).await {
             Ok(_) => Ok(true),
-            Err(Error::NotFound { .. }) => Ok(false),
+            Err(Error::NotFound { .. }) => self.is_there().map(|()| false),
             Err(error) => Err(error.into()),
         }
     }
@@ -125,7 +149,8 @@ impl Store {
     /// Removes an object; one that is not there is removed already.
     pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
         match self.objects.delete(&parse(path)?).await {
-            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Ok(()) => Ok(()),
+            Err(Error::NotFound { .. }) => self.is_there(),
             Err(error) => Err(error.into()),
         }
     }
@@ -140,6 +165,9 @@ impl Store {
     pub async fn list_objects(&self, folder: &str) -> Result<Vec<StoredObject>, StoreError> {
         let folder = parse(folder)?;
         let listed: Vec<_> = self.objects.list(Some(&folder)).try_collect().await?;
+        if listed.is_empty() {
+            self.is_there()?;
+        }
         let mut objects: Vec<StoredObject> = (listed.into_iter())
             .map(|meta| StoredObject {
                 path: meta.location.to_string(),

@@ -169,7 +169,7 @@ async fn retained(store: &Store, stream: &str, version: Version) -> Result<Manif
 
 fn unread(error: StoreError) -> Refusal {
     // The store is away for the moment.
-    if let StoreError::Object(_) = error {
+    if error.is_unreached() {
         return Refusal::not_ready(error.to_string());
     }
     tracing::error!(%error, "versions not compared");

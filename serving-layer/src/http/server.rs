@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
-use actix_web::middleware::{Compress, from_fn};
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
+use actix_web::http::ConnectionType;
+use actix_web::middleware::{Compress, Next, from_fn};
 use actix_web::{App, HttpServer, Resource, Route, web};
 use tokio_util::sync::CancellationToken;
 use watershed_schemas::live::LiveSource;
@@ -23,6 +25,16 @@ use crate::versions::Streams;
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long questions that are being answered may take after a stop.
 const STOP_TIMEOUT_SECONDS: u64 = 10;
+
+/// Asks a server's clients to look for another one.
+#[derive(Clone, Default)]
+pub(super) struct Draining(CancellationToken);
+
+impl Draining {
+    pub fn is_on(&self) -> bool {
+        self.0.is_cancelled()
+    }
+}
 
 /// Binds and runs a server: its type names the closure that builds it.
 macro_rules! serve {
@@ -70,6 +82,7 @@ pub enum ServeError {
 pub struct Server {
     pub address: SocketAddr,
     streams: Arc<Streams>,
+    draining: Draining,
     running: Running,
 }
 
@@ -98,19 +111,31 @@ impl Server {
         let serving = web::Data::new(Serving::new(streams.clone(), settings.wait_for_partitions));
         let names = project.streams.iter().map(|stream| stream.name.as_str());
         let requests = web::Data::new(Requests::of_a_server(names));
+        let draining = Draining::default();
+        let drained = web::Data::new(draining.clone());
         let server = HttpServer::new(move || {
-            let app = App::new().app_data(serving.clone()).app_data(requests.clone());
-            app.wrap(Compress::default()).wrap(from_fn(metrics::measure)).configure(api)
+            let app = App::new().app_data(serving.clone()).app_data(requests.clone()).app_data(drained.clone());
+            app.wrap(Compress::default())
+                .wrap(from_fn(let_go_when_draining))
+                .wrap(from_fn(metrics::measure))
+                .configure(api)
         });
         let server = settings.workers.into_iter().fold(server, HttpServer::workers);
         let (address, running) = serve!(server, settings.listen, "serve.listen");
         tokio::spawn(streams.clone().run(running.stop.clone()));
-        Ok(Server { address, streams, running })
+        Ok(Server { address, streams, draining, running })
     }
 
     /// Looks for a newer version now: a batch run in this process has published one.
     pub fn refresh(&self) {
         self.streams.wake();
+    }
+
+    /// Is ready no more, and answers on for so long: whoever sends questions here is to see that and go elsewhere
+    /// before the listener closes. Connections are not kept open for a next question.
+    pub async fn drain(&self, time: Duration) {
+        self.draining.0.cancel();
+        tokio::time::sleep(time).await;
     }
 
     /// Stops listening, lets questions that are being answered finish, and returns.
@@ -142,6 +167,19 @@ impl Running {
         self.stop.cancel();
         self.handle.stop(true).await;
     }
+}
+
+/// A connection that is kept open would be cut when the server stops, with a next question on its way.
+async fn let_go_when_draining(
+    draining: web::Data<Draining>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let mut response = next.call(request).await?;
+    if draining.is_on() {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    Ok(response)
 }
 
 /// A resource that is only read.

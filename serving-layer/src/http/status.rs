@@ -15,6 +15,7 @@ use watershed_store::StoreError;
 
 use super::answers::json;
 use super::problem::problem_with;
+use super::server::Draining;
 use crate::ask::{Serving, age_ms, now_ms};
 use crate::refusal::Refusal;
 use crate::time_to_loss::TimeToLoss;
@@ -311,8 +312,8 @@ struct Ready {
 }
 
 /// 200 once every stream has a version in service, the newest that is sound, and its speed layer folds or is known to be
-/// away. What is wrong all the same is told.
-pub async fn readyz(serving: web::Data<Serving>) -> HttpResponse {
+/// away, until the server is told to stop. What is wrong all the same is told.
+pub async fn readyz(serving: web::Data<Serving>, draining: web::Data<Draining>) -> HttpResponse {
     let ready = |state: &StreamState| {
         let readiness = state.readiness();
         let reasons = state.trouble().into_iter().chain(state.live_trouble()).collect();
@@ -324,6 +325,10 @@ pub async fn readyz(serving: web::Data<Serving>) -> HttpResponse {
         format!("stream {name} is {}{why}{}", stream.state.name(), stream.reasons.join("; "))
     });
     let waiting: Vec<String> = waiting.collect();
+    if draining.is_on() {
+        let stopping = Refusal::not_ready("this server is stopping: ask another one");
+        return problem_with(&stopping, "streams", &streams);
+    }
     match waiting.is_empty() {
         true => {
             let told = |state: &StreamState| {

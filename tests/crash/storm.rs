@@ -1,0 +1,77 @@
+//! `kill -9` of everything but the broker, at random moments under load.
+
+use std::time::{Duration, Instant};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::seed;
+use crate::support::command::Service;
+use crate::support::deployment::Deployment;
+use crate::support::load::{Judge, Orders, Questions, everything};
+
+/// How long it rages: WATERSHED_TEST_STORM says for how many seconds.
+fn length() -> Duration {
+    let set = std::env::var("WATERSHED_TEST_STORM").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(set.unwrap_or(20))
+}
+
+/// How many processes of each kind died.
+#[derive(Debug, Default)]
+struct Kills {
+    speed: u32,
+    serve: u32,
+    batch: u32,
+}
+
+/// Kills one that still runs.
+fn kill(mut service: Service, count: &mut u32) {
+    *count += u32::from(service.exit_code().is_none());
+    service.kill();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_answer_is_right_while_speed_nodes_servers_and_batch_runs_are_killed() {
+    let seed = seed();
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let place = Deployment::start(2).await;
+    let mut speed = [place.speed(0), place.speed(1)];
+    let mut serve = place.serve();
+    serve.line("ready: ");
+    let orders = Orders::keep_coming(&place, 300, seed);
+    let questions = Questions::keep_coming(&place);
+    let mut batch = place.begin_batch();
+    let mut ran = 0;
+
+    let mut kills = Kills::default();
+    let until = Instant::now() + length();
+    while Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(random.random_range(50..700))).await;
+        match random.random_range(0..10) {
+            0..2 => {
+                let index = random.random_range(0..speed.len());
+                kill(std::mem::replace(&mut speed[index], place.speed(index)), &mut kills.speed);
+            }
+            2..5 => kill(std::mem::replace(&mut serve, place.serve()), &mut kills.serve),
+            _ => {
+                ran += u32::from(batch.exit_code() == Some(0));
+                kill(std::mem::replace(&mut batch, place.begin_batch()), &mut kills.batch);
+            }
+        }
+    }
+    println!("{kills:?}, {ran} batch runs finished in between");
+    batch.kill();
+    orders.end();
+    place.publish();
+    let last = place.until_current(&everything()).await;
+    let asked = questions.end().await;
+    let mut judge = Judge::of(&place.kafka, &place.topic);
+    let verdict = judge.judge(&asked);
+    println!("{} orders, {verdict:?}, wrong: 0", judge.orders());
+    assert!(judge.would_notice(&last), "one record more would go unnoticed");
+    let total = kills.speed + kills.serve + kills.batch;
+    assert!(total >= 24 && kills.speed.min(kills.serve).min(kills.batch) > 0, "{kills:?}");
+    assert!(verdict.straddling > 0 && verdict.versions > 1, "{verdict:?}");
+    let verified = place.finish(place.command("verify", &["verify"]));
+    assert_eq!(verified.code, 0, "{verified:?}");
+}
