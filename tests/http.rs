@@ -1,6 +1,7 @@
 //! The HTTP API through a real server: what it answers, in which shape, and how it refuses.
 
 mod coverage;
+mod dashboard;
 mod pages;
 mod refusals;
 

@@ -5,6 +5,7 @@
 
 mod answers;
 mod body;
+mod dashboard;
 mod diff;
 mod partials;
 mod problem;

@@ -14,7 +14,7 @@ use watershed_schemas::project::Project;
 use watershed_store::Store;
 
 use super::problem::{method_not_allowed, unknown_route};
-use super::{diff, partials, query, status, views};
+use super::{dashboard, diff, partials, query, status, views};
 use crate::ask::Serving;
 use crate::versions::Streams;
 
@@ -144,6 +144,8 @@ fn api(config: &mut web::ServiceConfig) {
         .service(get("/v1/status", web::get().to(status::status)))
         .service(get("/v1/streams/{stream}/versions", web::get().to(status::versions)))
         .service(get("/v1/streams/{stream}/versions/{a}/diff/{b}", web::get().to(diff::diff)))
+        .service(get("/", web::get().to(dashboard::page)))
+        .service(get("/assets/{name}", web::get().to(dashboard::asset)))
         .service(get("/healthz", web::get().to(status::healthz)))
         .service(get("/readyz", web::get().to(status::readyz)))
         .default_service(web::to(unknown_route));
