@@ -56,7 +56,7 @@ impl World {
     async fn over(store: Store, live: Arc<ScriptedLive>) -> World {
         let project = Arc::new(project());
         let settings = ServeSettings { listen: "127.0.0.1:0".to_string(), workers: Some(1) };
-        let server = Server::start(settings, project.clone(), store.clone(), live.clone(), None).await;
+        let server = Server::start(settings, project.clone(), store.clone(), live.clone(), None, None).await;
         World { project, store, live, server: server.expect("the server starts"), client: client() }
     }
 

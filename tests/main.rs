@@ -15,6 +15,7 @@ mod epochs;
 mod expressions;
 mod following;
 mod http;
+mod ingest;
 mod kafka_log;
 mod laws;
 mod layout;

@@ -101,7 +101,7 @@ impl Watched {
         let live = ScriptedLive::new();
         live.go_away();
         let settings = ServeSettings { listen: "127.0.0.1:0".to_string(), workers: Some(1) };
-        let server = Server::start(settings, project.clone(), store.clone(), live, Some(log)).await;
+        let server = Server::start(settings, project.clone(), store.clone(), live, Some(log), None).await;
         Watched { project, store, server: server.expect("the server starts") }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use watershed_schemas::live::LiveSource;
+use watershed_schemas::sink::Sink;
 use watershed_serving::http::{ServeSettings, Server};
 use watershed_speed::SpeedNode;
 use watershed_store::Store;
@@ -35,7 +36,9 @@ impl Stack {
         let listen =
             ServeSettings { listen: settings.serve.listen.0.clone(), workers: serve::workers(settings) };
         let project = Arc::new(workspace.project.clone());
-        let server = Server::start(listen, project, store.clone(), live, Some(kafka.log())).await?;
+        let sink: Arc<dyn Sink> = Arc::new(kafka.producer()?);
+        let log = Some(kafka.log());
+        let server = Server::start(listen, project, store.clone(), live, log, Some(sink)).await?;
         let runner = Arc::new(Runner::new(workspace, store, kafka.log()));
         Ok(Stack { kafka, runner, node, server })
     }

@@ -7,6 +7,7 @@ mod answers;
 mod body;
 mod dashboard;
 mod diff;
+mod events;
 mod partials;
 mod problem;
 mod query;

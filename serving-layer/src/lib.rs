@@ -12,6 +12,7 @@ pub mod diff;
 mod format;
 pub mod grain;
 pub mod http;
+pub mod ingest;
 pub mod live;
 pub mod merge;
 pub mod plan;

@@ -15,8 +15,9 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value as Json;
 use watershed_batch::{Job, Options, Outcome, Quiet};
 use watershed_broker::{Broker, BrokerConfig};
-use watershed_kafka::{KafkaLog, KafkaSettings};
+use watershed_kafka::{KafkaLog, KafkaProducer, KafkaSettings};
 use watershed_schemas::log::Log;
+use watershed_schemas::sink::Sink;
 use watershed_schemas::project::{Project, SourceFile};
 use watershed_serving::http::{ServeSettings, Server};
 use watershed_speed::{SpeedNode, SpeedSettings};
@@ -75,6 +76,11 @@ impl Kafka {
     pub fn log(&self) -> Arc<dyn Log> {
         let settings = KafkaSettings::new(&self.brokers);
         Arc::new(KafkaLog::connect(settings).expect("the log is reached"))
+    }
+
+    pub fn sink(&self) -> Arc<dyn Sink> {
+        let settings = KafkaSettings::new(&self.brokers);
+        Arc::new(KafkaProducer::connect(settings).expect("the settings are right"))
     }
 
     /// Everything that a topic holds, by partition and offset, read with a stock consumer.
@@ -167,6 +173,7 @@ impl Platform {
             store.clone(),
             node.clone(),
             Some(log.clone()),
+            Some(kafka.sink()),
         )
         .await
         .expect("the server starts");

@@ -15,7 +15,7 @@ pub async fn post(
     let parameters = parameters(&request)?;
     query::only_form(&parameters)?;
     let format = answers::form(&request, query::format(&parameters))?;
-    let body = body::read(payload).await?;
+    let body = body::read(payload, body::MOST_QUESTION_BYTES).await?;
     let query = Query::from_json(&body)?;
     let answer = serving.ask(&query).await.map_err(|refusal| query::locate(&body, refusal))?;
     answers::respond(answer, format).await

@@ -11,11 +11,13 @@ use tokio_util::sync::CancellationToken;
 use watershed_schemas::live::LiveSource;
 use watershed_schemas::log::Log;
 use watershed_schemas::project::Project;
+use watershed_schemas::sink::Sink;
 use watershed_store::Store;
 
 use super::problem::{method_not_allowed, unknown_route};
-use super::{dashboard, diff, partials, query, status, views};
+use super::{dashboard, diff, events, partials, query, status, views};
 use crate::ask::Serving;
+use crate::ingest::Ingest;
 use crate::versions::Streams;
 
 /// How long a client may take to send its headers.
@@ -77,18 +79,20 @@ struct Running {
 
 impl Server {
     /// Listens, then keeps versions fresh and answers until it is stopped. `log` tells where the log
-    /// begins, and where it ends while no speed layer does.
+    /// begins, and where it ends while no speed layer does; `sink` takes events.
     pub async fn start(
         settings: ServeSettings,
         project: Arc<Project>,
         store: Store,
         live: Arc<dyn LiveSource>,
         log: Option<Arc<dyn Log>>,
+        sink: Option<Arc<dyn Sink>>,
     ) -> Result<Server, ServeError> {
         let streams = Arc::new(Streams::new(project, store, live, log));
         let serving = web::Data::new(Serving::new(streams.clone()));
+        let ingest = web::Data::new(Ingest::new(sink));
         let server = HttpServer::new(move || {
-            App::new().app_data(serving.clone()).wrap(Compress::default()).configure(api)
+            App::new().app_data(serving.clone()).app_data(ingest.clone()).wrap(Compress::default()).configure(api)
         });
         let server = settings.workers.into_iter().fold(server, HttpServer::workers);
         let (address, running) = serve!(server, settings.listen, "serve.listen");
@@ -135,8 +139,10 @@ fn get(path: &str, handler: Route) -> Resource {
 
 fn api(config: &mut web::ServiceConfig) {
     let post = web::resource("/v1/query").route(web::post().to(query::post));
+    let events = web::resource("/v1/streams/{stream}/events").route(web::post().to(events::post));
     config
         .service(post.default_service(web::to(async || method_not_allowed("POST"))))
+        .service(events.default_service(web::to(async || method_not_allowed("POST"))))
         .service(get("/v1/views", web::get().to(views::list)))
         .service(get("/v1/views/{view}", web::get().to(views::one)))
         .service(get("/v1/views/{view}/query", web::get().to(query::get)))
