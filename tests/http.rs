@@ -2,6 +2,7 @@
 
 mod coverage;
 mod dashboard;
+mod live;
 mod pages;
 mod refusals;
 

@@ -8,6 +8,7 @@ mod body;
 mod dashboard;
 mod diff;
 mod events;
+mod live;
 mod partials;
 mod problem;
 mod query;

@@ -9,6 +9,7 @@ pub mod ask;
 mod calendar;
 pub mod cells;
 pub mod diff;
+pub mod follow;
 mod format;
 pub mod grain;
 pub mod http;

@@ -15,8 +15,9 @@ use watershed_schemas::sink::Sink;
 use watershed_store::Store;
 
 use super::problem::{method_not_allowed, unknown_route};
-use super::{dashboard, diff, events, partials, query, status, views};
+use super::{dashboard, diff, events, live, partials, query, status, views};
 use crate::ask::Serving;
+use crate::follow::Follow;
 use crate::ingest::Ingest;
 use crate::versions::Streams;
 
@@ -27,7 +28,7 @@ const STOP_TIMEOUT_SECONDS: u64 = 10;
 
 /// Binds and runs a server: its type names the closure that builds it.
 macro_rules! serve {
-    ($server:expr, $listen:expr, $setting:literal) => {{
+    ($server:expr, $listen:expr, $setting:literal, $stop:expr) => {{
         let listen: String = $listen;
         let server = $server
             .client_request_timeout(CLIENT_TIMEOUT)
@@ -37,7 +38,7 @@ macro_rules! serve {
             .map_err(|source| ServeError::Listen { listen: listen.clone(), setting: $setting, source })?;
         let address = server.addrs()[0];
         let server = server.run();
-        let running = Running { handle: server.handle(), stop: CancellationToken::new() };
+        let running = Running { handle: server.handle(), stop: $stop };
         tokio::spawn(server);
         (address, running)
     }};
@@ -90,12 +91,15 @@ impl Server {
     ) -> Result<Server, ServeError> {
         let streams = Arc::new(Streams::new(project, store, live, log));
         let serving = web::Data::new(Serving::new(streams.clone()));
+        let stop = CancellationToken::new();
         let ingest = web::Data::new(Ingest::new(sink));
+        let follow = web::Data::new(Follow::new(serving.clone().into_inner(), stop.clone()));
         let server = HttpServer::new(move || {
-            App::new().app_data(serving.clone()).app_data(ingest.clone()).wrap(Compress::default()).configure(api)
+            let app = App::new().app_data(serving.clone()).app_data(ingest.clone()).app_data(follow.clone());
+            app.wrap(Compress::default()).configure(api)
         });
         let server = settings.workers.into_iter().fold(server, HttpServer::workers);
-        let (address, running) = serve!(server, settings.listen, "serve.listen");
+        let (address, running) = serve!(server, settings.listen, "serve.listen", stop);
         tokio::spawn(streams.clone().run(running.stop.clone()));
         Ok(Server { address, streams, running })
     }
@@ -116,7 +120,7 @@ impl PartialsServer {
     pub async fn start(listen: &str, live: Arc<dyn LiveSource>) -> Result<PartialsServer, ServeError> {
         let live = web::Data::from(live);
         let server = HttpServer::new(move || App::new().app_data(live.clone()).configure(partials_api));
-        let (address, running) = serve!(server, listen.to_string(), "speed.listen");
+        let (address, running) = serve!(server, listen.to_string(), "speed.listen", CancellationToken::new());
         Ok(PartialsServer { address, running })
     }
 
@@ -146,6 +150,7 @@ fn api(config: &mut web::ServiceConfig) {
         .service(get("/v1/views", web::get().to(views::list)))
         .service(get("/v1/views/{view}", web::get().to(views::one)))
         .service(get("/v1/views/{view}/query", web::get().to(query::get)))
+        .service(get("/v1/views/{view}/live", web::get().to(self::live::live)))
         .service(get("/v1/views/{view}/accuracy", web::get().to(views::accuracy)))
         .service(get("/v1/status", web::get().to(status::status)))
         .service(get("/v1/streams/{stream}/versions", web::get().to(status::versions)))
