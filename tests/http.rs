@@ -5,6 +5,7 @@ mod dashboard;
 mod live;
 mod pages;
 mod refusals;
+mod slow;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -13,6 +13,7 @@ mod partials;
 mod problem;
 mod query;
 mod server;
+mod slow;
 mod status;
 mod views;
 

@@ -15,7 +15,7 @@ use watershed_schemas::sink::Sink;
 use watershed_store::Store;
 
 use super::problem::{method_not_allowed, unknown_route};
-use super::{dashboard, diff, events, live, partials, query, status, views};
+use super::{dashboard, diff, events, live, partials, query, slow, status, views};
 use crate::ask::Serving;
 use crate::follow::Follow;
 use crate::ingest::Ingest;
@@ -32,6 +32,7 @@ macro_rules! serve {
         let listen: String = $listen;
         let server = $server
             .client_request_timeout(CLIENT_TIMEOUT)
+            .on_connect(slow::on_connect)
             .shutdown_timeout(STOP_TIMEOUT_SECONDS)
             .disable_signals()
             .bind(&listen)
@@ -94,8 +95,10 @@ impl Server {
         let stop = CancellationToken::new();
         let ingest = web::Data::new(Ingest::new(sink));
         let follow = web::Data::new(Follow::new(serving.clone().into_inner(), stop.clone()));
+        let room = web::Data::new(slow::Room::default());
         let server = HttpServer::new(move || {
             let app = App::new().app_data(serving.clone()).app_data(ingest.clone()).app_data(follow.clone());
+            let app = app.app_data(room.clone());
             app.wrap(Compress::default()).configure(api)
         });
         let server = settings.workers.into_iter().fold(server, HttpServer::workers);
