@@ -514,7 +514,7 @@ async fn whatever_is_wrong_with_a_question_is_a_problem_and_never_a_failure() {
         ("GET", "/v1/query", "", 405, "POST"),
         ("DELETE", "/v1/views", "", 405, "GET"),
         ("GET", "/v1/vews", "", 404, "nothing at /v1/vews"),
-        ("GET", "/", "", 404, "nothing at /"),
+        ("GET", "/index.html", "", 404, "nothing at /index.html"),
         ("GET", "/v1/views/trips", "", 404, "unknown view"),
         ("GET", "/v1/views/trips_houly/query", "", 404, "unknown view"),
         ("GET", "/v1/views/%00/query", "", 404, "unknown view"),

@@ -1,9 +1,11 @@
 """Uses the dashboard as a person would: what it shows, how it moves, and that it complains about nothing."""
 
+import shutil
 import sys
 import time
 
 from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
@@ -26,7 +28,9 @@ def browser(width, dark=False):
     ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options)
+    # Both by path: Selenium would otherwise look for newer ones on the network.
+    options.binary_location = shutil.which("chromium")
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     driver.set_window_size(width, 1000)
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
                            {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": width < 600})
@@ -80,6 +84,7 @@ try:
     until("rows", lambda: rows(desktop))
     check("it says where its watershed is", "watershed" in text(desktop, "#coverage"))
     until("a version", lambda: "none yet" not in text(desktop, "#coverage"))
+    select(desktop, "view", "flight_delays")
     select(desktop, "grain", "1 day")
     until("both parts", lambda: {"below the watershed", "with live records"} <= set(text(desktop, "#legend").split("\n")))
     until("days", lambda: "T00:00:00Z" in rows(desktop)[0].text)

@@ -60,7 +60,7 @@ async fn a_browser_is_told_that_it_has_a_file_and_to_load_nothing_from_elsewhere
 #[tokio::test]
 async fn a_file_that_the_dashboard_does_not_have_is_a_problem_like_any_other() {
     let world = World::new().await;
-    for path in ["/assets/main.ts", "/assets/%2e%2e", "/assets/"] {
+    for path in ["/assets/main.ts", "/assets/index.html", "/assets/"] {
         let (status, problem) = problem(world.get(path).await).await;
         assert_eq!((status, &problem["status"]), (404, &json!(404)), "{path}");
     }

@@ -151,7 +151,7 @@ pub struct Platform {
     pub node: Option<Arc<SpeedNode>>,
     pub server: Server,
     pub folder: tempfile::TempDir,
-    client: reqwest::Client,
+    pub client: reqwest::Client,
 }
 
 impl Platform {

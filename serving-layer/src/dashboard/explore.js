@@ -168,7 +168,7 @@ function chart({ live, batch, window, measure, split, meta }) {
     if (groups.size > LINES) keys.push(element("span", {}, `the largest ${LINES} of ${groups.size}`));
   } else {
     if (batch) {
-      lines.push({ label: "below the watershed", values: column(batch.data), colour: colour(0) });
+      lines.push({ label: "below the watershed", values: column(batch.data), colour: colour(0), filled: true });
       keys.push(key("below the watershed", colour(0)));
     }
     const values = column(live.data, (row) => !batch || row._live);
@@ -181,7 +181,7 @@ function chart({ live, batch, window, measure, split, meta }) {
     if (band) keys.push(key(`within ± ${(bound * 100).toFixed(1)} %`, colour(1), "band"));
   }
   if (liveFrom != null) keys.push(key("live records from here on", colour(1), "zone"));
-  plot = draw(plot, find("chart"), { times, lines, liveFrom, zone: "UTC" });
+  plot = draw(plot, find("chart"), { times, lines, liveFrom });
   return keys;
 }
 

@@ -112,9 +112,9 @@ function history({ stream }, versions) {
 }
 
 function table(label, heads, rows) {
-  const numeric = (text) => /^[\d,.–]+( s)?$/.test(text);
+  const numeric = (text) => (/^[\d,.–]+( s)?$/.test(text) ? "number" : null);
   return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
     element("table", {},
-      element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))),
-      element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map((text) => element("td", { class: numeric(text) ? "number" : null }, text)))))));
+      element("thead", {}, element("tr", {}, ...heads.map((head, index) => element("th", { scope: "col", class: rows[0] && numeric(rows[0][index]) }, head)))),
+      element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map((text) => element("td", { class: numeric(text) }, text)))))));
 }
