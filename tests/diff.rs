@@ -31,7 +31,7 @@ impl Compared {
         live.go_away();
         let settings = ServeSettings { workers: Some(1), ..ServeSettings::new("127.0.0.1:0") };
         let project = Arc::new(project(STREAM, &VIEWS[..1]));
-        let server = Server::start(settings, project, world.store.clone(), live, None).await;
+        let server = Server::start(settings, project, world.store.clone(), live, None, None).await;
         Compared { world, server: server.expect("the server starts"), client: client() }
     }
 

@@ -2,11 +2,14 @@
 
 mod coverage;
 mod damage;
+mod dashboard;
 mod hand_over;
+mod live;
 mod metrics;
 mod overflow;
 mod pages;
 mod refusals;
+mod slow;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,7 +61,7 @@ impl World {
     async fn over(store: Store, live: Arc<ScriptedLive>) -> World {
         let project = Arc::new(project());
         let settings = ServeSettings { workers: Some(1), ..ServeSettings::new("127.0.0.1:0") };
-        let server = Server::start(settings, project.clone(), store.clone(), live.clone(), None).await;
+        let server = Server::start(settings, project.clone(), store.clone(), live.clone(), None, None).await;
         World { project, store, live, server: server.expect("the server starts"), client: client() }
     }
 
@@ -482,7 +485,7 @@ async fn whatever_is_wrong_with_a_question_is_a_problem_and_never_a_failure() {
         ("GET", "/v1/query", "", 405, "POST"),
         ("DELETE", "/v1/views", "", 405, "GET"),
         ("GET", "/v1/vews", "", 404, "nothing at /v1/vews"),
-        ("GET", "/", "", 404, "nothing at /"),
+        ("GET", "/index.html", "", 404, "nothing at /index.html"),
         ("GET", "/v1/views/trips", "", 404, "unknown view"),
         ("GET", "/v1/views/trips_houly/query", "", 404, "unknown view"),
         ("GET", "/v1/views/%00/query", "", 404, "unknown view"),

@@ -19,6 +19,7 @@ mod following;
 mod gap;
 mod http;
 mod identity;
+mod ingest;
 mod kafka_log;
 mod laws;
 mod layout;

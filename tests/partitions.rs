@@ -125,7 +125,7 @@ impl Watched {
             ..ServeSettings::new("127.0.0.1:0")
         };
         let seen: Arc<dyn Log> = Arc::new(log.clone());
-        let server = Server::start(settings, project, store, live.clone(), Some(seen)).await;
+        let server = Server::start(settings, project, store, live.clone(), Some(seen), None).await;
         Watched { live, log, server: server.expect("the server starts") }
     }
 

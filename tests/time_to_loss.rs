@@ -101,7 +101,7 @@ impl Watched {
         let live = ScriptedLive::new();
         live.go_away();
         let settings = ServeSettings { workers: Some(1), ..ServeSettings::new("127.0.0.1:0") };
-        let server = Server::start(settings, project.clone(), store.clone(), live, Some(log)).await;
+        let server = Server::start(settings, project.clone(), store.clone(), live, Some(log), None).await;
         Watched { project, store, server: server.expect("the server starts") }
     }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use watershed_schemas::sink::Sink;
 use watershed_serving::http::{ServeSettings, Server};
 use watershed_serving::live::Peers;
 
@@ -28,16 +29,17 @@ pub async fn serve(place: &Place) -> anyhow::Result<ExitCode> {
         peers => peers.to_vec(),
     };
     let live = Arc::new(Peers::new(&peers)?);
-    // The log tells no more than its own bounds here: a server answers without it.
-    let log = match Kafka::connect(&workspace, &store).await {
-        Ok(kafka) => Some(kafka.log()),
+    // The log tells its own bounds here and takes events: a server answers without it.
+    let (log, sink) = match Kafka::connect(&workspace, &store).await {
+        Ok(kafka) => (Some(kafka.log()), Some(Arc::new(kafka.producer()?) as Arc<dyn Sink>)),
         Err(error) => {
-            tracing::warn!(error = format!("{error:#}"), "status will not say where the log begins and ends");
-            None
+            let error = format!("{error:#}");
+            tracing::warn!(error, "status will not say where the log begins and ends, and no events are taken");
+            (None, None)
         }
     };
     let project = Arc::new(workspace.project.clone());
-    let server = Server::start(serve_settings(settings), project, store, live, log).await?;
+    let server = Server::start(serve_settings(settings), project, store, live, log, sink).await?;
     let ready = async {
         wait_until_ready(server.address).await;
         say::line(format!("ready: http://{}", server.address));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use watershed_schemas::live::LiveSource;
+use watershed_schemas::sink::Sink;
 use watershed_serving::http::Server;
 use watershed_speed::SpeedNode;
 use watershed_store::Store;
@@ -37,7 +38,9 @@ impl Stack {
         let live: Arc<dyn LiveSource> = node.clone();
         let listen = serve::serve_settings(settings);
         let project = Arc::new(workspace.project.clone());
-        let server = Server::start(listen, project, store.clone(), live, Some(kafka.log())).await?;
+        let sink: Arc<dyn Sink> = Arc::new(kafka.producer()?);
+        let log = Some(kafka.log());
+        let server = Server::start(listen, project, store.clone(), live, log, Some(sink)).await?;
         let runner = Arc::new(Runner::new(workspace, store, kafka.log()));
         Ok(Stack { kafka, runner, node, server, drain: settings.serve.drain.0 })
     }

@@ -24,6 +24,7 @@ pub mod offsets;
 pub mod problem;
 pub mod project;
 pub mod schedule;
+pub mod sink;
 pub mod sql;
 pub mod states;
 pub mod stream;

@@ -7,6 +7,8 @@ mod columnar;
 mod json;
 mod text;
 
+pub use json::{block, columns as meta, rows_by_key};
+
 use crate::answer::Answer;
 use crate::refusal::{Reason, Refusal, nearest};
 

@@ -5,12 +5,16 @@
 
 mod answers;
 mod body;
+mod dashboard;
 mod diff;
+mod events;
+mod live;
 mod metrics;
 mod partials;
 mod problem;
 mod query;
 mod server;
+mod slow;
 mod status;
 mod views;
 

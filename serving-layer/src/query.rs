@@ -112,6 +112,7 @@ pub enum Requirement {
 }
 
 pub use parameters::{format, only_form};
+pub use time::duration;
 
 /// Turns the key of a wrong question into the place in the body that it was read from.
 pub fn locate(body: &[u8], refusal: Refusal) -> Refusal {

@@ -58,7 +58,7 @@ async fn eventful() -> World {
     live.tell(node());
     let settings = ServeSettings { workers: Some(1), ..ServeSettings::new("127.0.0.1:0") };
     let (project, log) = (Arc::new(project()), Arc::new(log) as Arc<dyn Log>);
-    let server = Server::start(settings, project.clone(), store.clone(), live.clone(), Some(log)).await;
+    let server = Server::start(settings, project.clone(), store.clone(), live.clone(), Some(log), None).await;
     let world = World { project, store, live, server: server.expect("the server starts"), client: client() };
     let watershed = offsets(&[(0, 3), (1, 1)]);
     let _ = world.store.publish(&amended(&world).await).await.expect("memory takes it");

@@ -15,10 +15,11 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value as Json;
 use watershed_batch::{Job, Options, Outcome, Quiet};
 use watershed_broker::{Broker, BrokerConfig};
-use watershed_kafka::{KafkaLog, KafkaSettings};
+use watershed_kafka::{KafkaLog, KafkaProducer, KafkaSettings};
 use watershed_schemas::layout;
 use watershed_schemas::log::Log;
 use watershed_schemas::offsets::Partition;
+use watershed_schemas::sink::Sink;
 use watershed_schemas::project::{Project, SourceFile};
 use watershed_serving::http::{ServeSettings, Server};
 use watershed_speed::{SpeedNode, SpeedSettings};
@@ -95,6 +96,11 @@ impl Kafka {
         (0..PARTITIONS).map(end).collect()
     }
 
+    pub fn sink(&self) -> Arc<dyn Sink> {
+        let settings = KafkaSettings::new(&self.brokers);
+        Arc::new(KafkaProducer::connect(settings).expect("the settings are right"))
+    }
+
     /// Everything that a topic holds, by partition and offset, read with a stock consumer.
     pub fn read_all(&self, topic: &str) -> BTreeMap<(i32, i64), Option<Vec<u8>>> {
         let consumer: BaseConsumer = ClientConfig::new()
@@ -163,7 +169,7 @@ pub struct Platform {
     pub node: Option<Arc<SpeedNode>>,
     pub server: Server,
     pub folder: tempfile::TempDir,
-    client: reqwest::Client,
+    pub client: reqwest::Client,
 }
 
 impl Platform {
@@ -178,7 +184,7 @@ impl Platform {
         let store =
             Store::open(folder.path().to_str().expect("a path in UTF-8"), folder.path()).expect("a store");
         let log = kafka.log();
-        let (node, server) = start_services(&project, &store, &log).await;
+        let (node, server) = start_services(&project, &store, &log, &kafka.sink()).await;
         let client = crate::serving::client();
         let platform = Platform { project, store, log, node: Some(node), server, folder, client };
         platform.until_ready().await;
@@ -199,7 +205,7 @@ impl Platform {
             }
         }
         let log = kafka.log();
-        let (node, server) = start_services(&project, &store, &log).await;
+        let (node, server) = start_services(&project, &store, &log, &kafka.sink()).await;
         let platform = Platform { project, store, log, node: Some(node), server, folder, client };
         platform.until_ready().await;
         platform
@@ -307,11 +313,12 @@ async fn start_services(
     project: &Arc<Project>,
     store: &Store,
     log: &Arc<dyn Log>,
+    sink: &Arc<dyn Sink>,
 ) -> (Arc<SpeedNode>, Server) {
     let node = start_node(project, store, log);
     let settings = ServeSettings { workers: Some(1), ..ServeSettings::new("127.0.0.1:0") };
-    let server =
-        Server::start(settings, project.clone(), store.clone(), node.clone(), Some(log.clone())).await;
+    let (live, log, sink) = (node.clone(), Some(log.clone()), Some(sink.clone()));
+    let server = Server::start(settings, project.clone(), store.clone(), live, log, sink).await;
     (node, server.expect("the server starts"))
 }
 

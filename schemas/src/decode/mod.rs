@@ -17,6 +17,7 @@
 //!
 //! A record that is not JSON is malformed whatever its fields hold; else its first faulty field decides.
 
+mod array;
 mod columns;
 mod field;
 mod number;
@@ -31,6 +32,7 @@ use polars::prelude::{BinaryChunkedBuilder, Column, DataFrame, IntoColumn, IntoS
 use crate::log::Records;
 use crate::stream::{OFFSET_COLUMN, PARTITION_COLUMN, Stream, TIMESTAMP_COLUMN};
 use crate::types::DataType;
+pub use array::{NotAnArray, elements};
 use columns::Builder;
 use field::{Cell, Fault, FieldReader, malformed};
 use scan::{Kind, Scanner, Token};

@@ -85,6 +85,27 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// The elements of the array that the text must be.
+    pub fn elements(&mut self) -> Result<Vec<Token>, Malformed> {
+        self.expect(b'[', "a JSON array")?;
+        let mut elements = Vec::new();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(elements);
+        }
+        loop {
+            elements.push(self.value()?);
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(elements);
+                }
+                _ => return self.malformed("',' or ']'"),
+            }
+        }
+    }
+
     /// The byte at the position, behind white space.
     #[inline]
     fn peek(&mut self) -> Option<u8> {

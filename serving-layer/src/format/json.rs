@@ -1,5 +1,6 @@
 //! JSON, written straight into a buffer: no tree per row.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use chrono::{DateTime, Offset as _, TimeZone as _};
@@ -48,6 +49,35 @@ pub fn head(answer: &Answer) -> String {
     let Answer { rows, next_cursor, block, statistics, .. } = answer;
     let head = Head { meta: metas(answer), rows: *rows, next_cursor, answer: block, statistics };
     serde_json::to_string(&head).expect("strings, numbers and maps with integer keys have a JSON form")
+}
+
+/// Each row, by the object of its window and dimensions.
+pub fn rows_by_key(answer: &Answer) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let keys: Vec<&AnswerColumn> = answer.columns.iter().filter(|column| column.exact.is_none()).collect();
+    let key = |row: usize| {
+        let mut key = b"{".to_vec();
+        for (index, column) in keys.iter().enumerate() {
+            if index > 0 {
+                key.push(b',');
+            }
+            json(&mut key, &column.name);
+            key.push(b':');
+            value(&mut key, &column.values[row], answer.zone);
+        }
+        key.push(b'}');
+        key
+    };
+    let text = lines(answer);
+    text.split(|byte| *byte == b'\n').take(answer.rows).enumerate().map(|(row, line)| (key(row), line.to_vec())).collect()
+}
+
+/// The columns, and the answer block.
+pub fn columns(answer: &Answer) -> String {
+    serde_json::to_string(&metas(answer)).expect("strings, numbers and booleans have a JSON form")
+}
+
+pub fn block(answer: &Answer) -> String {
+    serde_json::to_string(&answer.block).expect("strings, numbers and maps with integer keys have a JSON form")
 }
 
 #[derive(Serialize)]

@@ -4,6 +4,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
+use super::slow::{Body, Room};
 use crate::answer::Answer;
 use crate::format::{self, Format};
 use crate::refusal::Refusal;
@@ -23,7 +24,12 @@ pub fn form(request: &HttpRequest, named: Option<&str>) -> Result<Format, Refusa
 /// Answers of more values than this are written beside the threads that serve connections.
 const INLINE_VALUES: usize = 50_000;
 
-pub async fn respond(answer: Answer, format: Format) -> Result<HttpResponse, Refusal> {
+pub async fn respond(
+    request: &HttpRequest,
+    room: &Room,
+    answer: Answer,
+    format: Format,
+) -> Result<HttpResponse<Body>, Refusal> {
     let header = (format != Format::Json).then(|| format::header(&answer));
     let body = match answer.rows * answer.columns.len() > INLINE_VALUES {
         true => beside(move || format.write(&answer)).await??,
@@ -36,7 +42,8 @@ pub async fn respond(answer: Answer, format: Format) -> Result<HttpResponse, Ref
     if let Some(header) = header {
         response.insert_header(("Watershed-Answer", header));
     }
-    Ok(response.body(body))
+    let body = room.body(request, body)?;
+    Ok(response.message_body(body).expect("headers of our own are well formed"))
 }
 
 pub fn json<T: Serialize>(value: &T) -> HttpResponse {

@@ -8,26 +8,27 @@ use futures::StreamExt as _;
 use crate::refusal::{Reason, Refusal};
 
 /// A question larger than this is none.
-const MOST_BYTES: usize = 1 << 20;
+pub const MOST_QUESTION_BYTES: usize = 1 << 20;
 /// A body that has not arrived whole by then is given up.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-pub async fn read(payload: web::Payload) -> Result<Vec<u8>, Refusal> {
-    tokio::time::timeout(DEADLINE, collect(payload)).await.unwrap_or_else(|_| {
+/// A body of at most `most_bytes`.
+pub async fn read(payload: web::Payload, most_bytes: usize) -> Result<Vec<u8>, Refusal> {
+    tokio::time::timeout(DEADLINE, collect(payload, most_bytes)).await.unwrap_or_else(|_| {
         let detail = format!("the body did not arrive within {} s", DEADLINE.as_secs());
         Err(Refusal::new(Reason::TooSlow, detail))
     })
 }
 
-async fn collect(mut payload: web::Payload) -> Result<Vec<u8>, Refusal> {
+async fn collect(mut payload: web::Payload, most_bytes: usize) -> Result<Vec<u8>, Refusal> {
     let mut body = Vec::new();
     while let Some(chunk) = payload.next().await {
         let broken = |error| Refusal::new(Reason::WrongQuestion, format!("the body cannot be read: {error}"));
         body.extend_from_slice(&chunk.map_err(broken)?);
-        if body.len() > MOST_BYTES {
+        if body.len() > most_bytes {
             return Err(Refusal::new(
                 Reason::TooLarge,
-                format!("the body is larger than {MOST_BYTES} bytes"),
+                format!("the body is larger than {most_bytes} bytes"),
             ));
         }
     }

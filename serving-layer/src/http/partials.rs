@@ -14,7 +14,7 @@ pub type Source = web::Data<dyn LiveSource>;
 const INLINE_CELLS: usize = 2_000;
 
 pub async fn partials(payload: web::Payload, live: Source) -> Result<HttpResponse, Refusal> {
-    let body = body::read(payload).await?;
+    let body = body::read(payload, body::MOST_QUESTION_BYTES).await?;
     let request: PartialsRequest = serde_json::from_slice(&body).map_err(|error| {
         Refusal::new(Reason::WrongQuestion, format!("not a request for partials: {error}"))
     })?;

@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::metrics::Requests;
+use super::slow::{Body, Room};
 use super::{answers, body};
 use crate::ask::Serving;
 use crate::query::{self, Query};
@@ -12,31 +13,33 @@ pub async fn post(
     request: HttpRequest,
     payload: web::Payload,
     serving: web::Data<Serving>,
+    room: web::Data<Room>,
     requests: web::Data<Requests>,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse<Body>, Refusal> {
     let parameters = parameters(&request)?;
     query::only_form(&parameters)?;
     let format = answers::form(&request, query::format(&parameters))?;
-    let body = body::read(payload).await?;
+    let body = body::read(payload, body::MOST_QUESTION_BYTES).await?;
     let query = Query::from_json(&body)?;
     let answer = serving.ask(&query).await.map_err(|refusal| query::locate(&body, refusal))?;
     requests.answered(&answer);
-    answers::respond(answer, format).await
+    answers::respond(&request, &room, answer, format).await
 }
 
 pub async fn get(
     request: HttpRequest,
     view: web::Path<String>,
     serving: web::Data<Serving>,
+    room: web::Data<Room>,
     requests: web::Data<Requests>,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse<Body>, Refusal> {
     serving.view(&view).map_err(|refusal| Refusal { place: None, ..refusal })?;
     let parameters = parameters(&request)?;
     let format = answers::form(&request, query::format(&parameters))?;
     let query = Query::from_parameters(&view, &parameters)?;
     let answer = serving.ask(&query).await?;
     requests.answered(&answer);
-    answers::respond(answer, format).await
+    answers::respond(&request, &room, answer, format).await
 }
 
 pub fn parameters(request: &HttpRequest) -> Result<Vec<(String, String)>, Refusal> {

@@ -13,12 +13,15 @@ use tokio_util::sync::CancellationToken;
 use watershed_schemas::live::LiveSource;
 use watershed_schemas::log::Log;
 use watershed_schemas::project::Project;
+use watershed_schemas::sink::Sink;
 use watershed_store::Store;
 
 use super::metrics::{self, Requests};
 use super::problem::{method_not_allowed, unknown_route};
-use super::{diff, partials, query, status, views};
+use super::{dashboard, diff, events, live, partials, query, slow, status, views};
 use crate::ask::Serving;
+use crate::follow::Follow;
+use crate::ingest::Ingest;
 use crate::versions::Streams;
 
 /// How long a client may take to send its headers.
@@ -38,17 +41,18 @@ impl Draining {
 
 /// Binds and runs a server: its type names the closure that builds it.
 macro_rules! serve {
-    ($server:expr, $listen:expr, $setting:literal) => {{
+    ($server:expr, $listen:expr, $setting:literal, $stop:expr) => {{
         let listen: String = $listen;
         let server = $server
             .client_request_timeout(CLIENT_TIMEOUT)
+            .on_connect(slow::on_connect)
             .shutdown_timeout(STOP_TIMEOUT_SECONDS)
             .disable_signals()
             .bind(&listen)
             .map_err(|source| ServeError::Listen { listen: listen.clone(), setting: $setting, source })?;
         let address = server.addrs()[0];
         let server = server.run();
-        let running = Running { handle: server.handle(), stop: CancellationToken::new() };
+        let running = Running { handle: server.handle(), stop: $stop };
         tokio::spawn(server);
         (address, running)
     }};
@@ -99,13 +103,14 @@ struct Running {
 
 impl Server {
     /// Listens, then keeps versions fresh and answers until it is stopped. `log` tells where the log
-    /// begins, and where it ends while no speed layer does.
+    /// begins, and where it ends while no speed layer does; `sink` takes events.
     pub async fn start(
         settings: ServeSettings,
         project: Arc<Project>,
         store: Store,
         live: Arc<dyn LiveSource>,
         log: Option<Arc<dyn Log>>,
+        sink: Option<Arc<dyn Sink>>,
     ) -> Result<Server, ServeError> {
         let streams = Arc::new(Streams::new(project.clone(), store, live, log));
         let serving = web::Data::new(Serving::new(streams.clone(), settings.wait_for_partitions));
@@ -113,15 +118,20 @@ impl Server {
         let requests = web::Data::new(Requests::of_a_server(names));
         let draining = Draining::default();
         let drained = web::Data::new(draining.clone());
+        let stop = CancellationToken::new();
+        let ingest = web::Data::new(Ingest::new(sink));
+        let follow = web::Data::new(Follow::new(serving.clone().into_inner(), stop.clone()));
+        let room = web::Data::new(slow::Room::default());
         let server = HttpServer::new(move || {
-            let app = App::new().app_data(serving.clone()).app_data(requests.clone()).app_data(drained.clone());
+            let app = App::new().app_data(serving.clone()).app_data(ingest.clone()).app_data(follow.clone());
+            let app = app.app_data(room.clone()).app_data(requests.clone()).app_data(drained.clone());
             app.wrap(Compress::default())
                 .wrap(from_fn(let_go_when_draining))
                 .wrap(from_fn(metrics::measure))
                 .configure(api)
         });
         let server = settings.workers.into_iter().fold(server, HttpServer::workers);
-        let (address, running) = serve!(server, settings.listen, "serve.listen");
+        let (address, running) = serve!(server, settings.listen, "serve.listen", stop);
         tokio::spawn(streams.clone().run(running.stop.clone()));
         Ok(Server { address, streams, draining, running })
     }
@@ -153,7 +163,7 @@ impl PartialsServer {
             let app = App::new().app_data(live.clone()).app_data(requests.clone());
             app.wrap(from_fn(metrics::measure)).configure(partials_api)
         });
-        let (address, running) = serve!(server, listen.to_string(), "speed.listen");
+        let (address, running) = serve!(server, listen.to_string(), "speed.listen", CancellationToken::new());
         Ok(PartialsServer { address, running })
     }
 
@@ -189,15 +199,20 @@ fn get(path: &str, handler: Route) -> Resource {
 
 fn api(config: &mut web::ServiceConfig) {
     let post = web::resource("/v1/query").route(web::post().to(query::post));
+    let events = web::resource("/v1/streams/{stream}/events").route(web::post().to(events::post));
     config
         .service(post.default_service(web::to(async || method_not_allowed("POST"))))
+        .service(events.default_service(web::to(async || method_not_allowed("POST"))))
         .service(get("/v1/views", web::get().to(views::list)))
         .service(get("/v1/views/{view}", web::get().to(views::one)))
         .service(get("/v1/views/{view}/query", web::get().to(query::get)))
+        .service(get("/v1/views/{view}/live", web::get().to(self::live::live)))
         .service(get("/v1/views/{view}/accuracy", web::get().to(views::accuracy)))
         .service(get("/v1/status", web::get().to(status::status)))
         .service(get("/v1/streams/{stream}/versions", web::get().to(status::versions)))
         .service(get("/v1/streams/{stream}/versions/{a}/diff/{b}", web::get().to(diff::diff)))
+        .service(get("/", web::get().to(dashboard::page)))
+        .service(get("/assets/{name}", web::get().to(dashboard::asset)))
         .service(get("/healthz", web::get().to(status::healthz)))
         .service(get("/readyz", web::get().to(status::readyz)))
         .service(get("/metrics", web::get().to(metrics::server)))

@@ -3,6 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
+use futures::channel::oneshot;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -10,6 +12,7 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, NoCustomPartitioner, Producer, ProducerContext, ThreadedProducer};
 use watershed_schemas::log::LogError;
 use watershed_schemas::offsets::{Offset, Partition};
+use watershed_schemas::sink::{Outgoing, SendError, Sink};
 
 use crate::context::Plain;
 use crate::fault::{fault, topic_fault, unavailable};
@@ -56,12 +59,7 @@ impl KafkaProducer {
         record: ProducerRecord<'_>,
         receipt: impl FnOnce(Result<(Partition, Offset), LogError>) + Send + 'static,
     ) -> Result<(), LogError> {
-        let receipt: Box<Mutex<Option<Receipt>>> = Box::new(Mutex::new(Some(Box::new(receipt))));
-        let mut message: BaseRecord<'_, [u8], [u8], _> = BaseRecord::with_opaque_to(topic, receipt);
-        message.partition = record.partition.map(|partition| partition.0);
-        message.key = record.key;
-        message.payload = record.payload;
-        message.timestamp = record.timestamp;
+        let mut message = message(topic, record, receipt);
         loop {
             match self.producer.send(message) {
                 Ok(()) => return Ok(()),
@@ -69,13 +67,33 @@ impl KafkaProducer {
                     message = refused;
                     std::thread::sleep(FULL);
                 }
-                Err((error, _)) => {
-                    return Err(match error.rdkafka_error_code() {
-                        Some(code) => topic_fault(&self.settings.brokers, topic, code),
-                        None => fault(&self.settings.brokers, error),
-                    });
-                }
+                Err((error, _)) => return Err(self.fault(topic, error)),
             }
+        }
+    }
+
+    /// Queues a record if there is room.
+    fn offer(
+        &self,
+        topic: &str,
+        record: ProducerRecord<'_>,
+        receipt: impl FnOnce(Result<(Partition, Offset), LogError>) + Send + 'static,
+    ) -> Result<(), SendError> {
+        self.producer.send(message(topic, record, receipt)).map_err(|(error, _)| {
+            match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::QueueFull) => SendError::Full,
+                Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                    SendError::TooLarge { bytes: record.payload.map_or(0, <[u8]>::len) }
+                }
+                _ => self.fault(topic, error).into(),
+            }
+        })
+    }
+
+    fn fault(&self, topic: &str, error: KafkaError) -> LogError {
+        match error.rdkafka_error_code() {
+            Some(code) => topic_fault(&self.settings.brokers, topic, code),
+            None => fault(&self.settings.brokers, error),
         }
     }
 
@@ -95,6 +113,59 @@ impl KafkaProducer {
             std::thread::sleep(FULL);
         }
         Ok(())
+    }
+}
+
+fn message<'a>(
+    topic: &'a str,
+    record: ProducerRecord<'a>,
+    receipt: impl FnOnce(Result<(Partition, Offset), LogError>) + Send + 'static,
+) -> BaseRecord<'a, [u8], [u8], Box<Mutex<Option<Receipt>>>> {
+    let receipt: Box<Mutex<Option<Receipt>>> = Box::new(Mutex::new(Some(Box::new(receipt))));
+    let mut message = BaseRecord::with_opaque_to(topic, receipt);
+    message.partition = record.partition.map(|partition| partition.0);
+    message.key = record.key;
+    message.payload = record.payload;
+    message.timestamp = record.timestamp;
+    message
+}
+
+#[async_trait]
+impl Sink for KafkaProducer {
+    async fn send(&self, topic: &str, records: &[Outgoing]) -> Vec<Result<(Partition, Offset), SendError>> {
+        let mut full = false;
+        let queued: Vec<_> = (records.iter())
+            .map(|record| {
+                // What follows a record must not overtake it.
+                if full {
+                    return Err(SendError::Full);
+                }
+                let (tell, told) = oneshot::channel();
+                let record = ProducerRecord {
+                    key: record.key.as_deref(),
+                    payload: Some(&record.payload),
+                    ..ProducerRecord::default()
+                };
+                // Whoever asked may have gone away.
+                let offered = self.offer(topic, record, move |outcome| _ = tell.send(outcome));
+                full = matches!(offered, Err(SendError::Full));
+                offered.map(|()| told)
+            })
+            .collect();
+        let mut outcomes = Vec::with_capacity(queued.len());
+        for told in queued {
+            outcomes.push(match told {
+                Ok(told) => match told.await {
+                    Ok(outcome) => outcome.map_err(SendError::from),
+                    Err(oneshot::Canceled) => {
+                        let stopped = "the producer stopped before it was told what became of a record";
+                        Err(unavailable(&self.settings.brokers, stopped).into())
+                    }
+                },
+                Err(error) => Err(error),
+            });
+        }
+        outcomes
     }
 }
 

@@ -1,0 +1,44 @@
+//! `POST /v1/streams/{stream}/events`.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::{body, query};
+use crate::ask::Serving;
+use crate::ingest::{Ingest, MOST_BYTES, MOST_KEY_BYTES};
+use crate::refusal::{Refusal, nearest};
+
+pub async fn post(
+    request: HttpRequest,
+    stream: web::Path<String>,
+    payload: web::Payload,
+    serving: web::Data<Serving>,
+    ingest: web::Data<Ingest>,
+) -> Result<HttpResponse, Refusal> {
+    let stream = serving.stream(&stream)?.stream.clone();
+    let mut key = None;
+    for (name, value) in query::parameters(&request)? {
+        match name.as_str() {
+            "key" => key = Some(value),
+            _ => {
+                let did_you_mean = nearest(&name, ["key"]);
+                let wrong = Refusal::wrong(&name, format!("unknown parameter \"{name}\", expected key"));
+                return Err(Refusal { did_you_mean, ..wrong });
+            }
+        }
+    }
+    let idempotency_key = idempotency_key(&request)?;
+    let body = body::read(payload, MOST_BYTES).await?;
+    let receipt = ingest.take(&stream, body, key.as_deref(), idempotency_key).await?;
+    Ok(HttpResponse::Accepted().json(receipt))
+}
+
+fn idempotency_key(request: &HttpRequest) -> Result<Option<&str>, Refusal> {
+    let Some(value) = request.headers().get("Idempotency-Key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if !key.is_empty() && key.len() <= MOST_KEY_BYTES => Ok(Some(key)),
+        _ => Err(Refusal::wrong(
+            "Idempotency-Key",
+            format!("expected 1 to {MOST_KEY_BYTES} visible ASCII characters in the header Idempotency-Key"),
+        )),
+    }
+}

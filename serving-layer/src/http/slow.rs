@@ -1,0 +1,136 @@
+//! Clients that read slowly, or not at all.
+//!
+//! Guarantee: an answer that its client does not take within bounds ends with its connection, and what such answers
+//! hold in memory together is bounded. A client that takes nothing at all is given up by the system (its TCP user
+//! timeout); one that takes little by little is by [`Watched`]; small answers fit into the connection's own buffers.
+
+use std::any::Any;
+use std::os::fd::AsFd as _;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::dev::Extensions;
+use actix_web::rt::net::TcpStream;
+use bytes::Bytes;
+use socket2::SockRef;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::refusal::Refusal;
+
+/// Answers up to this size are written as they are.
+const SMALL: usize = 256 << 10;
+/// What large answers may hold in memory together.
+const MOST_BYTES: usize = 64 << 20;
+/// What a client must take of a large answer in each of these periods.
+const PERIOD: Duration = Duration::from_secs(8);
+const LEAST_PER_PERIOD: usize = 512 << 10;
+/// After so long without a sign that anything arrives a connection is closed.
+const UNREAD: Duration = Duration::from_secs(10);
+const CHUNK: usize = 64 << 10;
+
+/// A client's connection, to be closed from elsewhere.
+struct Connection(std::net::TcpStream);
+
+impl Connection {
+    fn close(&self) {
+        // It may be gone already.
+        _ = self.0.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+/// Prepares a connection that was just made.
+pub fn on_connect(io: &dyn Any, data: &mut Extensions) {
+    let Some(stream) = io.downcast_ref::<TcpStream>() else { return };
+    let limited = SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD));
+    let held = stream.as_fd().try_clone_to_owned().map(|socket| Arc::new(Connection(socket.into())));
+    match (limited, held) {
+        (Ok(()), Ok(connection)) => _ = data.insert(connection),
+        (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "a connection without a deadline"),
+    }
+}
+
+/// Room for large answers, shared by all connections.
+#[derive(Clone)]
+pub struct Room(Arc<Semaphore>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Room(Arc::new(Semaphore::new(MOST_BYTES)))
+    }
+}
+
+impl Room {
+    /// A body for a client. A large one is refused when those on their way leave no room for it.
+    pub fn body(&self, request: &actix_web::HttpRequest, bytes: Vec<u8>) -> Result<Body, Refusal> {
+        if bytes.len() <= SMALL {
+            return Ok(Body::Small(Some(bytes.into())));
+        }
+        let size = u32::try_from(bytes.len().min(MOST_BYTES)).unwrap_or(u32::MAX);
+        let room = self.0.clone().try_acquire_many_owned(size).map_err(|_| {
+            Refusal::too_many("other large answers are still being read: ask again in a moment, or for less")
+        })?;
+        let connection = request.conn_data::<Arc<Connection>>().map(Arc::downgrade);
+        let taken = Arc::new(AtomicUsize::new(0));
+        if let Some(connection) = connection {
+            tokio::spawn(watch(connection, Arc::downgrade(&taken)));
+        }
+        Ok(Body::Large(Watched { rest: bytes.into(), taken, _room: room }))
+    }
+}
+
+/// Closes the connection of a client that takes less than it must, until the body is gone.
+async fn watch(connection: Weak<Connection>, taken: Weak<AtomicUsize>) {
+    let mut before = 0;
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        let (Some(taken), Some(connection)) = (taken.upgrade(), connection.upgrade()) else { return };
+        let now = taken.load(Ordering::Relaxed);
+        if now - before < LEAST_PER_PERIOD {
+            tracing::warn!(taken = now, "a client reads too slowly, its connection is closed");
+            return connection.close();
+        }
+        before = now;
+    }
+}
+
+/// The body of an answer.
+pub enum Body {
+    Small(Option<Bytes>),
+    Large(Watched),
+}
+
+/// A body that is given out piece by piece.
+pub struct Watched {
+    rest: Bytes,
+    taken: Arc<AtomicUsize>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl MessageBody for Body {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        let bytes = match self {
+            Body::Small(bytes) => bytes.as_ref().map_or(0, Bytes::len),
+            Body::Large(watched) => watched.rest.len(),
+        };
+        BodySize::Sized(bytes as u64)
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let bytes = match self.get_mut() {
+            Body::Small(bytes) => bytes.take(),
+            Body::Large(Watched { rest, .. }) if rest.is_empty() => None,
+            Body::Large(Watched { rest, taken, .. }) => {
+                let chunk = rest.split_to(CHUNK.min(rest.len()));
+                taken.fetch_add(chunk.len(), Ordering::Relaxed);
+                Some(chunk)
+            }
+        };
+        Poll::Ready(bytes.filter(|bytes| !bytes.is_empty()).map(Ok))
+    }
+}

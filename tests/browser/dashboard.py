@@ -1,0 +1,153 @@
+"""Uses the dashboard as a person would: what it shows, how it moves, and that it complains about nothing."""
+
+import shutil
+import sys
+import time
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
+
+address, pictures, axe = sys.argv[1:]
+passed = 0
+
+
+def check(what, holds):
+    global passed
+    assert holds, what
+    passed += 1
+
+
+def browser(width, dark=False):
+    options = webdriver.ChromeOptions()
+    for argument in (
+        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+        "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    # Both by path: Selenium would otherwise look for newer ones on the network.
+    options.binary_location = shutil.which("chromium")
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    driver.set_window_size(width, 1000)
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                           {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": width < 600})
+    scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+    return driver
+
+
+def until(what, look, seconds=20):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{what}: not within {seconds} s")
+
+
+def text(driver, selector):
+    return driver.find_element(By.CSS_SELECTOR, selector).text
+
+
+def rows(driver):
+    return driver.find_elements(By.CSS_SELECTOR, "#rows tbody tr")
+
+
+def select(driver, name, value):
+    Select(driver.find_element(By.NAME, name)).select_by_value(value)
+
+
+def quiet(driver):
+    complaints = [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+    check(f"the console has no complaints: {complaints}", not complaints)
+
+
+def accessible(driver, where):
+    driver.execute_script(open(axe, encoding="utf-8").read())
+    found = driver.execute_async_script("axe.run().then(arguments[0])")["violations"]
+    found = [f"{v['id']} ({v['impact']}): {v['nodes'][0]['html'][:120]}" for v in found]
+    check(f"{where} has no accessibility violations: {found}", not found)
+
+
+def overflow(driver):
+    return driver.execute_script("return document.documentElement.scrollWidth > document.documentElement.clientWidth")
+
+
+desktop = browser(1280)
+try:
+    desktop.get(address)
+    until("a chart", lambda: desktop.find_elements(By.CSS_SELECTOR, "#chart canvas"))
+    until("rows", lambda: rows(desktop))
+    check("it says where its watershed is", "watershed" in text(desktop, "#coverage"))
+    until("a version", lambda: "none yet" not in text(desktop, "#coverage"))
+    select(desktop, "view", "flight_delays")
+    select(desktop, "grain", "1 day")
+    until("both parts", lambda: {"below the watershed", "with live records"} <= set(text(desktop, "#legend").split("\n")))
+    until("days", lambda: "T00:00:00Z" in rows(desktop)[0].text)
+    before = text(desktop, "#coverage")
+    until("it moves by itself", lambda: text(desktop, "#coverage") != before)
+    until("a row with live records", lambda: any("with live records" in row.text for row in rows(desktop)))
+    select(desktop, "measure", "p95_delay")
+    until("an error band", lambda: "within ±" in text(desktop, "#legend"))
+    until("estimates are marked", lambda: any("≈ estimate" in row.text for row in rows(desktop)))
+    desktop.save_screenshot(f"{pictures}/explore.png")
+    accessible(desktop, "the first page")
+
+    select(desktop, "measure", "flights")
+    select(desktop, "split", "origin")
+    until("a line per origin", lambda: {"EWR", "JFK", "LGA"} <= set(text(desktop, "#legend").split("\n")))
+    desktop.save_screenshot(f"{pictures}/split.png")
+    address_with_question = desktop.current_url
+    check("the address holds the question", "split=origin" in address_with_question)
+
+    select(desktop, "dimension", "carrier")
+    value = desktop.find_element(By.NAME, "value")
+    value.send_keys("AA", Keys.TAB)
+    until("fewer flights", lambda: "AA" in desktop.current_url)
+    desktop.find_element(By.NAME, "from").send_keys("yesterday", Keys.TAB)
+    problem = until("a wrong time is told", lambda: text(desktop, "#problem"))
+    check(f"the problem names it: {problem}", "yesterday" in problem)
+    # The browser tells of each refused request; nothing else may be in its log.
+    refused = [entry for entry in desktop.get_log("browser") if entry["level"] == "SEVERE"]
+    check(f"only refused requests: {refused}", all("status of 400" in entry["message"] for entry in refused))
+
+    desktop.get(address_with_question)
+    desktop.refresh()
+    until("a question from an address", lambda: "EWR" in text(desktop, "#legend"))
+    check("the form shows it", Select(desktop.find_element(By.NAME, "split")).first_selected_option.text == "origin")
+
+    desktop.find_element(By.LINK_TEXT, "Streams").click()
+    until("the stream", lambda: desktop.find_elements(By.CSS_SELECTOR, "article.stream"))
+    card = text(desktop, "article.stream")
+    for fact in ("version", "dead letters", "time to loss", "partition", "largest measured error"):
+        check(f"the stream tells {fact}: {card}", fact in card.lower())
+    desktop.save_screenshot(f"{pictures}/streams.png")
+    accessible(desktop, "the streams page")
+    quiet(desktop)
+finally:
+    desktop.quit()
+
+phone = browser(390, dark=True)
+try:
+    phone.get(address)
+    until("a chart", lambda: phone.find_elements(By.CSS_SELECTOR, "#chart canvas"))
+    until("rows", lambda: rows(phone))
+    check("nothing sticks out on a phone", not overflow(phone))
+    phone.save_screenshot(f"{pictures}/phone.png")
+    accessible(phone, "the page on a phone in the dark")
+    # By keyboard alone: skip link, pages, then the form.
+    phone.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
+    check("the first stop skips to the content", phone.switch_to.active_element.text == "Skip to content")
+    phone.switch_to.active_element.send_keys(Keys.TAB, Keys.TAB, Keys.ENTER)
+    until("the streams page by keyboard", lambda: phone.find_elements(By.CSS_SELECTOR, "article.stream"))
+    check("nothing sticks out there either", not overflow(phone))
+    phone.save_screenshot(f"{pictures}/phone-streams.png")
+    quiet(phone)
+finally:
+    phone.quit()
+
+print(f"{passed} passed, 0 failed")
