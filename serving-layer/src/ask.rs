@@ -220,6 +220,16 @@ impl Serving {
                         loaded = state.current();
                         continue;
                     }
+                    if let (None, Some(loaded)) = (held, &loaded)
+                        && let Some((partition, found)) = chosen.begins_elsewhere(&loaded.manifest.origin)
+                    {
+                        let expected = loaded.manifest.origin.get(partition);
+                        return Err(Refusal::not_ready(format!(
+                            "view {} is in no version yet, and partition {partition} is folded from offset {found}, \
+                             where the log began at {expected}",
+                            view.name
+                        )));
+                    }
                     let tables = self.decode(view, &chosen).await?;
                     return Ok(Halves { loaded, live: Some(Live { chosen, tables, missing: None }) });
                 }
