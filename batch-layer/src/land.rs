@@ -19,8 +19,8 @@ use watershed_schemas::stream::Stream;
 use watershed_store::Store;
 
 use crate::BatchError;
-use crate::engine::Engine;
 use crate::encode::{self, DeadLetters, Encoded, Provenance};
+use crate::engine::Engine;
 use crate::plan::ViewPlan;
 use crate::progress::{Progress, Stage};
 use crate::touched;

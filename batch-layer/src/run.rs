@@ -208,7 +208,9 @@ impl Job {
         let mut landed = landing.land(&plan.ranges, written).await?;
         identity::recheck(self, plan.version, &recognised.topic_id).await?;
         let ahead = base.map_or(&[][..], |base| &base.ahead.events);
-        for (view, starts) in touched::by_files(&self.store, &self.stream, &plan.views, ahead, &self.options.engine).await? {
+        for (view, starts) in
+            touched::by_files(&self.store, &self.stream, &plan.views, ahead, &self.options.engine).await?
+        {
             landed.touched.entry(view).or_default().extend(starts);
         }
         let mut manifest = publish::manifest(

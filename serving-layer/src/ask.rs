@@ -216,7 +216,9 @@ impl Serving {
                 Ok(replies) => {
                     let chosen = choose(replies, watershed);
                     let end = ends(state, &chosen, watershed);
-                    if !hand_over::unheld(&end, &chosen).is_empty() && hand_over.wait(state, &self.streams.store).await {
+                    if !hand_over::unheld(&end, &chosen).is_empty()
+                        && hand_over.wait(state, &self.streams.store).await
+                    {
                         loaded = state.current();
                         continue;
                     }
@@ -241,7 +243,8 @@ impl Serving {
                 loaded = newer;
                 continue;
             }
-            let passing = matches!(error, LiveError::NotReady { .. }) && hand_over::is_plausible(state, &self.streams.store);
+            let passing = matches!(error, LiveError::NotReady { .. })
+                && hand_over::is_plausible(state, &self.streams.store);
             if passing && hand_over.wait(state, &self.streams.store).await {
                 loaded = state.current();
                 continue;

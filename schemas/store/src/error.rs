@@ -43,7 +43,10 @@ impl StoreError {
 
     /// True when the object is there, or may appear yet, though the call failed: nothing that it names may be removed.
     pub fn may_have_landed(&self) -> bool {
-        matches!(self, StoreError::Undecided { .. } | StoreError::Unsettled { .. } | StoreError::NotDurable { .. })
+        matches!(
+            self,
+            StoreError::Undecided { .. } | StoreError::Unsettled { .. } | StoreError::NotDurable { .. }
+        )
     }
 
     /// True when the store could not be asked, which says nothing of what it holds.

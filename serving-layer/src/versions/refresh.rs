@@ -263,7 +263,15 @@ impl Streams {
                 break;
             }
             let version = manifest.version;
-            let error = match Loaded::read(&self.store, self.read_rows.clone(), manifest, &state.views, held.map(Arc::as_ref)).await {
+            let error = match Loaded::read(
+                &self.store,
+                self.read_rows.clone(),
+                manifest,
+                &state.views,
+                held.map(Arc::as_ref),
+            )
+            .await
+            {
                 Ok(loaded) => {
                     search.loaded = Some(Arc::new(loaded));
                     break;
