@@ -5,15 +5,19 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use proptest::prelude::*;
+use watershed_schemas::offsets::{Offset, Partition};
 use watershed_schemas::states::StateTable;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
 use watershed_schemas::window::Length;
 use watershed_serving::grain::Buckets;
+use watershed_serving::live::Chosen;
 use watershed_serving::merge::{Groups, Selection, Source, merge};
 use watershed_serving::plan::Condition;
 
-use crate::support::serving::{Counted, DAY, HOUR, NEW_YEAR, Trip, count, exact_columns, fold, hourly, trip};
+use crate::support::serving::{
+    Counted, DAY, HOUR, NEW_YEAR, Trip, count, exact_columns, fold, hourly, offsets, trip,
+};
 
 /// A question, as far as merging is concerned.
 #[derive(Clone, Debug)]
@@ -248,4 +252,11 @@ fn a_value_that_only_live_records_have_is_grouped_and_filtered_like_any_other() 
         assert_eq!(groups.len(), 1);
         assert_eq!(groups.finish(0, 1).map(|fares| fares.value), Some(Value::Integer(300)));
     });
+}
+
+#[test]
+fn states_that_begin_elsewhere_than_the_log_did_are_told() {
+    let chosen = Chosen { watershed: offsets(&[(0, 0), (1, 3)]), ..Chosen::default() };
+    assert_eq!(chosen.begins_elsewhere(&offsets(&[])), Some((Partition(1), Offset(3))));
+    assert_eq!(chosen.begins_elsewhere(&offsets(&[(0, 0), (1, 3), (2, 8)])), None);
 }

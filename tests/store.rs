@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_store::memory::InMemory;
 use support::faulty_store::{Fault, Faults, FaultyStore};
+use watershed_schemas::layout::Object;
 use watershed_schemas::manifest::{Intent, Manifest, Version};
 use watershed_schemas::offsets::{Offset, Partition};
 use watershed_store::{Created, Publication, Store, StoreError};
@@ -286,6 +287,15 @@ async fn a_folder_that_is_gone_is_no_empty_store_and_is_not_made_anew() {
     assert!(!here.exists());
     std::fs::rename(&away, &here).expect("the folder is back");
     assert_eq!(store.newest("readings", None).await.expect("get"), Some(manifest(1, "ours")));
+}
+
+#[tokio::test]
+async fn a_publication_that_meets_a_manifest_which_cannot_be_read_says_that_it_may_be_its_own() {
+    let store = Store::new(Arc::new(InMemory::new()));
+    let path = Object::Manifest { stream: "readings".to_string(), version: Version(1) }.path();
+    store.put(&path, "{ torn".into()).await.expect("memory takes it");
+    let error = store.publish(&manifest(1, "ours")).await.expect_err("what lies there cannot be read");
+    assert!(matches!(error, StoreError::Unsettled { .. }), "{error}");
 }
 
 #[tokio::test]

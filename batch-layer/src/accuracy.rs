@@ -11,7 +11,7 @@ use watershed_schemas::view::View;
 
 /// The ledger of one view and run, filled group by group.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub struct Ledger {
     lines: Vec<Line>,
 }
 

@@ -6,6 +6,8 @@ use watershed_schemas::decode::DeadLetterKind;
 use watershed_schemas::offsets::{OffsetRange, Partition};
 use watershed_schemas::stream::{OFFSET_COLUMN, Stream};
 
+use crate::engine::Engine;
+
 /// Small enough that a reader who wants one window of a date skips most of its file.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
 pub(crate) const DAY_MICROS: i64 = 86_400_000_000;
@@ -20,7 +22,7 @@ pub(crate) struct Encoded<K> {
 
 /// What a file's own footer says of where it comes from.
 #[derive(Clone, Debug)]
-pub(crate) struct Provenance {
+pub struct Provenance {
     pub stream: String,
     pub partition: Partition,
     pub range: OffsetRange,
@@ -32,6 +34,7 @@ pub(crate) fn events_by_date(
     stream: &Stream,
     events: &DataFrame,
     from: &Provenance,
+    engine: &dyn Engine,
 ) -> PolarsResult<Vec<Encoded<i32>>> {
     let time = stream.event_time().name.as_str();
     let sorted = events.sort([time, OFFSET_COLUMN], SortMultipleOptions::default())?;
@@ -44,7 +47,7 @@ pub(crate) fn events_by_date(
         let rows = times[start..].partition_point(|time| time.div_euclid(DAY_MICROS) == date);
         let mut slice = sorted.slice(start as i64, rows);
         let key = date as i32;
-        files.push(Encoded { key, rows: rows as u64, bytes: parquet(&mut slice, from)? });
+        files.push(Encoded { key, rows: rows as u64, bytes: engine.write_events(&mut slice, from)? });
         start += rows;
     }
     Ok(files)
@@ -86,7 +89,7 @@ impl DeadLetters {
     }
 
     /// Columns `partition`, `offset`, `timestamp`, `kind`, `reason`, `payload` (NULL for a tombstone), by offset.
-    pub(crate) fn encode(self, from: &Provenance) -> PolarsResult<Bytes> {
+    pub(crate) fn encode(self, from: &Provenance, engine: &dyn Engine) -> PolarsResult<Bytes> {
         let rows = self.kinds.len();
         let kinds: Vec<&str> = self.kinds.iter().map(|kind| kind.name()).collect();
         let payloads: BinaryChunked = self.payloads.iter().map(Option::as_deref).collect();
@@ -103,11 +106,11 @@ impl DeadLetters {
                 payloads.with_name("payload".into()).into_column(),
             ],
         )?;
-        parquet(&mut frame, from)
+        engine.write_events(&mut frame, from)
     }
 }
 
-fn parquet(frame: &mut DataFrame, from: &Provenance) -> PolarsResult<Bytes> {
+pub(crate) fn parquet(frame: &mut DataFrame, from: &Provenance) -> PolarsResult<Bytes> {
     let Provenance { stream, partition, range, run_id } = from;
     let footer = [
         ("watershed.stream", stream.clone()),

@@ -8,7 +8,7 @@ use watershed_schemas::log::{LogError, NotNext};
 use watershed_schemas::manifest::Version;
 use watershed_schemas::measure::StateError;
 use watershed_schemas::offsets::{Gap, Offset, OffsetRange, Partition};
-use watershed_store::StoreError;
+use watershed_store::{Interrupted, StoreError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {
@@ -90,8 +90,8 @@ pub enum BatchError {
          ({range}), so they cannot be told apart by file; go back to another version"
     )]
     Straddles { path: String, version: Version, partition: Partition, range: OffsetRange, watershed: Offset },
-    #[error("a worker of the run ended early: {0}")]
-    Worker(#[from] tokio::task::JoinError),
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
 }
 
 impl BatchError {

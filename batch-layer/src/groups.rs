@@ -23,7 +23,7 @@ pub(crate) struct Group {
 
 /// Which windows a group recomputes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Select {
+pub enum Select {
     /// Those that start in `[from, until)`, in microseconds.
     Between { from: i64, until: i64 },
     /// Those that start at these times.

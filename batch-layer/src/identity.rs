@@ -50,7 +50,7 @@ pub(crate) async fn recognise_records(
     for (partition, held) in bounds {
         let Some(offset) = base.log.witness(*partition, *held) else { continue };
         let (log, topic, partition) = (job.log.clone(), job.stream.topic.clone(), *partition);
-        let found = asked(move || log.record_at(&topic, partition, offset)).await?;
+        let found = asked(job, move || log.record_at(&topic, partition, offset)).await?;
         if found.is_none() {
             tracing::debug!(%partition, %offset, "the log no longer holds the record that it is recognised by");
         }
@@ -74,7 +74,7 @@ pub(crate) async fn recheck(
 /// A compacted topic forgets events that are folded already, and those that are not.
 pub(crate) async fn refuse_compacted(job: &Job) -> Result<(), BatchError> {
     let (log, topic) = (job.log.clone(), job.stream.topic.clone());
-    match asked(move || log.cleanup_policy(&topic)).await? {
+    match asked(job, move || log.cleanup_policy(&topic)).await? {
         Some(policy) if compacts(&policy) => {
             Err(BatchError::Compacted { topic: job.stream.topic.clone(), policy })
         }
@@ -88,12 +88,13 @@ fn other(job: &Job, version: Version, found: OtherLog) -> BatchError {
 
 async fn topic_id(job: &Job) -> Result<Option<TopicId>, BatchError> {
     let (log, topic) = (job.log.clone(), job.stream.topic.clone());
-    asked(move || log.topic_id(&topic)).await
+    asked(job, move || log.topic_id(&topic)).await
 }
 
 /// What the log answers, asked beside the runtime's threads.
 async fn asked<R: Send + 'static>(
+    job: &Job,
     ask: impl FnOnce() -> Result<R, LogError> + Send + 'static,
 ) -> Result<R, BatchError> {
-    tokio::task::spawn_blocking(ask).await?.map_err(BatchError::Log)
+    job.store.beside(ask).await?.map_err(BatchError::Log)
 }

@@ -20,6 +20,7 @@ use watershed_store::Store;
 
 use crate::BatchError;
 use crate::encode::{self, DeadLetters, Encoded, Provenance};
+use crate::engine::Engine;
 use crate::plan::ViewPlan;
 use crate::progress::{Progress, Stage};
 use crate::touched;
@@ -46,6 +47,7 @@ pub(crate) struct Landing<'a> {
     pub views: Arc<Vec<ViewPlan>>,
     pub store: &'a Store,
     pub log: &'a Arc<dyn Log>,
+    pub engine: &'a Arc<dyn Engine>,
     pub run_id: &'a str,
     pub limits: Limits,
     pub progress: &'a dyn Progress,
@@ -73,7 +75,7 @@ impl Landing<'_> {
         for (partition, range) in ranges {
             let mut source = Some(self.open(*partition, *range).await?);
             while let Some(open) = source.take() {
-                let (chunk, rest) = tokio::task::spawn_blocking(move || open.next_chunk()).await??;
+                let (chunk, rest) = self.store.beside(move || open.next_chunk()).await??;
                 passed += chunk.range.until.0 - chunk.range.from.0;
                 self.store_chunk(*partition, chunk, &mut landed, written).await?;
                 self.progress.report(Stage::Land, passed as u64, total as u64);
@@ -85,13 +87,13 @@ impl Landing<'_> {
 
     async fn open(&self, partition: Partition, range: OffsetRange) -> Result<Source, BatchError> {
         let (stream, views, log) = (self.stream.clone(), self.views.clone(), self.log.clone());
-        let (run_id, limits) = (self.run_id.to_string(), self.limits);
-        let opened = tokio::task::spawn_blocking(move || {
+        let (engine, run_id, limits) = (self.engine.clone(), self.run_id.to_string(), self.limits);
+        let opened = self.store.beside(move || {
             let reader = log.reader(&stream.topic, partition, range.from);
             let reader = reader.map_err(|error| explained(&stream, error))?;
             let fields: Vec<&str> = stream.fields.iter().map(|field| field.name.as_str()).collect();
             let decoder = Decoder::new(&stream, &fields);
-            Ok(Source { partition, range, reader, decoder, stream, views, run_id, limits })
+            Ok(Source { partition, range, reader, decoder, stream, views, engine, run_id, limits })
         });
         opened.await?
     }
@@ -136,6 +138,7 @@ struct Source {
     decoder: Decoder,
     stream: Arc<Stream>,
     views: Arc<Vec<ViewPlan>>,
+    engine: Arc<dyn Engine>,
     run_id: String,
     limits: Limits,
 }
@@ -228,7 +231,7 @@ impl Source {
                     touched::add(starts, view, landed.clone().lazy())?;
                 }
             }
-            events = encode::events_by_date(&self.stream, &landed, &from)?;
+            events = encode::events_by_date(&self.stream, &landed, &from, &*self.engine)?;
         }
         let dead_letters = if dead.is_empty() {
             None
@@ -238,7 +241,7 @@ impl Source {
                 *reasons.entry(kind.name().to_string()).or_default() += 1;
             }
             let rows = dead.kinds().len() as u64;
-            Some(Encoded { key: reasons, rows, bytes: dead.encode(&from)? })
+            Some(Encoded { key: reasons, rows, bytes: dead.encode(&from, &*self.engine)? })
         };
         Ok(Chunk { range, last_record: None, events, dead_letters, touched })
     }

@@ -2,8 +2,10 @@
 //!
 //! A lease is a courtesy. Two runs that miss each other's waste work and nothing else.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use tokio::sync::Notify;
 use watershed_schemas::manifest::Intent;
 use watershed_store::{Store, StoreError};
@@ -74,7 +76,7 @@ fn competes(other: &Intent, intent: &Intent, now_ms: i64) -> bool {
 /// which is then removed stays removed.
 pub(crate) async fn renew(store: &Store, mut intent: Intent, lease: Duration, now: &Clock, done: &Notify) {
     let pause = (lease / 3).max(SHORTEST_PAUSE);
-    while tokio::time::timeout(pause, done.notified()).await.is_err() {
+    while let Either::Right(_) = select(pin!(done.notified()), pin!(store.sleep(pause))).await {
         intent.lease_until_ms = now() + lease.as_millis() as i64;
         if let Err(error) = store.put_intent(&intent).await {
             tracing::warn!(%error, "the lease could not be renewed, trying again");

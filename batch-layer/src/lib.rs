@@ -15,6 +15,7 @@ mod catalog;
 mod cells;
 mod check;
 mod encode;
+pub mod engine;
 mod error;
 mod groups;
 mod identity;
@@ -30,7 +31,10 @@ mod run;
 mod touched;
 mod view_files;
 
+pub use crate::accuracy::Ledger;
+pub use crate::encode::Provenance;
 pub use crate::error::BatchError;
+pub use crate::groups::Select;
 pub use crate::progress::{Progress, Quiet, Stage};
 pub use crate::retain::Retention;
 pub use crate::rollback::rollback;

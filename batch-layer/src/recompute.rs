@@ -17,7 +17,7 @@ use watershed_schemas::view::View;
 use watershed_store::Store;
 
 use crate::accuracy::Ledger;
-use crate::cells;
+use crate::engine::Engine;
 use crate::groups::{Group, Select, groups};
 use crate::touched::Touched;
 use crate::{BatchError, view_files};
@@ -28,6 +28,7 @@ const READS: usize = 8;
 /// What recomputation needs to know.
 pub(crate) struct Recomputing<'a> {
     pub store: &'a Store,
+    pub engine: &'a Arc<dyn Engine>,
     pub version: Version,
     pub run_id: &'a str,
     pub group_bytes: u64,
@@ -101,10 +102,10 @@ impl Recomputing<'_> {
         let reads: Vec<BoxFuture<'_, _>> =
             group.events.iter().map(|file| self.store.read(&file.file).boxed()).collect();
         let files: Vec<Bytes> = futures::stream::iter(reads).buffered(READS).try_collect().await?;
-        let (view, select) = (view.clone(), group.select.clone());
+        let (engine, view, select) = (self.engine.clone(), view.clone(), group.select.clone());
         let mut taken = std::mem::take(ledger);
-        let computed = tokio::task::spawn_blocking(move || {
-            let rows = cells::compute(&view, &select, &files, &mut taken)?;
+        let computed = self.store.beside(move || {
+            let rows = engine.compute(&view, &select, &files, &mut taken)?;
             Ok::<_, BatchError>((rows, taken))
         });
         let (rows, filled) = computed.await??;
@@ -127,7 +128,7 @@ impl Recomputing<'_> {
             let bytes = self.store.read(&old.file).await?;
             let broken =
                 |reason: String| BatchError::ViewFile { path: self.store.address(&old.file.path), reason };
-            let old_rows = view_files::decode(bytes).map_err(|error| broken(error.to_string()))?;
+            let old_rows = self.engine.read_rows(bytes).map_err(|error| broken(error.to_string()))?;
             let kept = view_files::without(&old_rows, starts).map_err(|error| broken(error.to_string()))?;
             rows = view_files::merged(rows, &kept).map_err(|error| broken(error.to_string()))?;
         }
@@ -142,8 +143,8 @@ impl Recomputing<'_> {
         };
         let path = object.path();
         written.push(path.clone());
-        let (encoder, count) = (view.clone(), rows.num_rows() as u64);
-        let encoded = tokio::task::spawn_blocking(move || view_files::encode(&encoder, &rows)).await?;
+        let (engine, of, count) = (self.engine.clone(), view.clone(), rows.num_rows() as u64);
+        let encoded = self.store.beside(move || engine.write_rows(&of, &rows)).await?;
         let bytes = encoded
             .map_err(|error| BatchError::ViewFile { path: path.clone(), reason: error.to_string() })?;
         let file = self.store.write(&path, bytes, count).await?;

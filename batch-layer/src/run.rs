@@ -12,6 +12,7 @@ use watershed_schemas::stream::Stream;
 use watershed_schemas::view::View;
 use watershed_store::{Publication, Store};
 
+use crate::engine::{Engine, Polars};
 use crate::identity::{self, Recognised};
 use crate::land::{Landed, Landing, Limits};
 use crate::lease::{self, Lease};
@@ -57,6 +58,8 @@ pub struct Options {
     /// How long a partition may stand still before the run gives up.
     pub stall_timeout: Duration,
     pub retention: Retention,
+    /// What computes and encodes.
+    pub engine: Arc<dyn Engine>,
 }
 
 impl Options {
@@ -73,6 +76,7 @@ impl Options {
             group_bytes: 256 << 20,
             stall_timeout: Duration::from_secs(60),
             retention: Retention::default(),
+            engine: Arc::new(Polars),
         }
     }
 }
@@ -161,7 +165,7 @@ impl Job {
     /// What each partition of the topic holds.
     pub(crate) async fn bounds(&self) -> Result<Vec<(Partition, OffsetRange)>, BatchError> {
         let (log, topic) = (self.log.clone(), self.stream.topic.clone());
-        tokio::task::spawn_blocking(move || log.bounds(&topic)).await?.map_err(BatchError::Log)
+        self.store.beside(move || log.bounds(&topic)).await?.map_err(BatchError::Log)
     }
 
     pub(crate) fn intent(&self, version: Version, target: Offsets, started_ms: i64) -> Intent {
@@ -192,6 +196,7 @@ impl Job {
             views: Arc::new(plan.views.clone()),
             store: &self.store,
             log: &self.log,
+            engine: &self.options.engine,
             run_id: &self.options.run_id,
             limits: Limits {
                 chunk_rows: self.options.chunk_rows.max(1),
@@ -203,7 +208,9 @@ impl Job {
         let mut landed = landing.land(&plan.ranges, written).await?;
         identity::recheck(self, plan.version, &recognised.topic_id).await?;
         let ahead = base.map_or(&[][..], |base| &base.ahead.events);
-        for (view, starts) in touched::by_files(&self.store, &self.stream, &plan.views, ahead).await? {
+        for (view, starts) in
+            touched::by_files(&self.store, &self.stream, &plan.views, ahead, &self.options.engine).await?
+        {
             landed.touched.entry(view).or_default().extend(starts);
         }
         let mut manifest = publish::manifest(
@@ -242,6 +249,7 @@ impl Job {
     ) -> Result<(), BatchError> {
         let recomputing = Recomputing {
             store: &self.store,
+            engine: &self.options.engine,
             version: plan.version,
             run_id: &self.options.run_id,
             group_bytes: self.options.group_bytes,

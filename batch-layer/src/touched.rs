@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use polars::prelude::*;
-use watershed_schemas::events::scan;
 use watershed_schemas::exact::window_start;
 use watershed_schemas::manifest::EventFile;
 use watershed_schemas::states::WINDOW_START;
@@ -13,6 +12,7 @@ use watershed_schemas::view::View;
 use watershed_store::Store;
 
 use crate::BatchError;
+use crate::engine::Engine;
 use crate::plan::ViewPlan;
 
 /// What of a view has to be made anew.
@@ -45,17 +45,19 @@ pub(crate) async fn by_files(
     stream: &Arc<Stream>,
     views: &[ViewPlan],
     files: &[EventFile],
+    engine: &Arc<dyn Engine>,
 ) -> Result<BTreeMap<String, BTreeSet<i64>>, BatchError> {
     let views: Vec<Arc<View>> =
         views.iter().filter(|view| !view.whole).map(|view| view.view.clone()).collect();
     let mut touched = BTreeMap::new();
     for file in if views.is_empty() { &[][..] } else { files } {
         let bytes = store.read(&file.file).await?;
-        let (stream, views, mut found) = (stream.clone(), views.clone(), std::mem::take(&mut touched));
-        let looked = tokio::task::spawn_blocking(move || {
+        let (stream, views, engine) = (stream.clone(), views.clone(), engine.clone());
+        let mut found = std::mem::take(&mut touched);
+        let looked = store.beside(move || {
             for view in &views {
                 let starts = found.entry(view.name.clone()).or_default();
-                let events = scan(&stream, std::slice::from_ref(&bytes));
+                let events = engine.read_events(&stream, &bytes);
                 let added = events.and_then(|events| add(starts, view, events));
                 added.map_err(|source| BatchError::Compute { view: view.name.clone(), source })?;
             }

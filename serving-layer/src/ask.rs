@@ -187,7 +187,7 @@ impl Serving {
         let Some(version) = plan.as_of.or(continued) else {
             return Ok(Arc::new(Halves { loaded: state.current(), live: None }));
         };
-        let retained = state.retained(&self.streams.store, version).await.map_err(|error| unread(&error))?;
+        let retained = state.retained(&self.streams, version).await.map_err(|error| unread(&error))?;
         let halves = Halves { loaded: retained, live: None };
         if halves.held(view).is_none() {
             return Err(match (plan.as_of, cursor) {
@@ -216,9 +216,21 @@ impl Serving {
                 Ok(replies) => {
                     let chosen = choose(replies, watershed);
                     let end = ends(state, &chosen, watershed);
-                    if !hand_over::unheld(&end, &chosen).is_empty() && hand_over.wait(state).await {
+                    if !hand_over::unheld(&end, &chosen).is_empty()
+                        && hand_over.wait(state, &self.streams.store).await
+                    {
                         loaded = state.current();
                         continue;
+                    }
+                    if let (None, Some(loaded)) = (held, &loaded)
+                        && let Some((partition, found)) = chosen.begins_elsewhere(&loaded.manifest.origin)
+                    {
+                        let expected = loaded.manifest.origin.get(partition);
+                        return Err(Refusal::not_ready(format!(
+                            "view {} is in no version yet, and partition {partition} is folded from offset {found}, \
+                             where the log began at {expected}",
+                            view.name
+                        )));
                     }
                     let tables = self.decode(view, &chosen).await?;
                     return Ok(Halves { loaded, live: Some(Live { chosen, tables, missing: None }) });
@@ -231,8 +243,9 @@ impl Serving {
                 loaded = newer;
                 continue;
             }
-            let passing = matches!(error, LiveError::NotReady { .. }) && hand_over::is_plausible(state);
-            if passing && hand_over.wait(state).await {
+            let passing = matches!(error, LiveError::NotReady { .. })
+                && hand_over::is_plausible(state, &self.streams.store);
+            if passing && hand_over.wait(state, &self.streams.store).await {
                 loaded = state.current();
                 continue;
             }

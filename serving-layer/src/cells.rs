@@ -43,7 +43,11 @@ pub enum CellsError {
 impl Cells {
     /// Reads a view file as the batch layer writes it, by column names.
     pub fn read(view: &Arc<View>, bytes: Bytes) -> Result<Cells, CellsError> {
-        let rows = rows(bytes)?;
+        Cells::of(view, &rows(bytes)?)
+    }
+
+    /// The rows of a view file, taken apart.
+    pub fn of(view: &Arc<View>, rows: &RecordBatch) -> Result<Cells, CellsError> {
         let exact = |measure: &watershed_schemas::view::Measure| {
             if !measure.aggregate.is_sketched() {
                 return Ok(None);
@@ -53,7 +57,7 @@ impl Cells {
             Ok::<_, CellsError>(Some(cast(column, &measure.result_type.arrow())?))
         };
         let exact = view.measures.iter().map(exact).collect::<Result<_, _>>()?;
-        let table = StateTable::from_record_batch(view.clone(), &rows)?;
+        let table = StateTable::from_record_batch(view.clone(), rows)?;
         if table.cells() != rows.num_rows() {
             return Err(CellsError::Repeated { found: table.cells(), rows: rows.num_rows() });
         }

@@ -4,7 +4,7 @@ mod chosen;
 mod peers;
 
 pub use chosen::{Chosen, choose};
-pub use peers::{Peers, PeersError};
+pub use peers::{Peers, PeersError, together};
 
 use async_trait::async_trait;
 use watershed_schemas::live::{LiveError, LiveSource, LiveStatus, Partials, PartialsRequest};

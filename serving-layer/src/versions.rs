@@ -7,10 +7,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
 use watershed_schemas::manifest::{Manifest, StoredFile, Version};
 use watershed_schemas::superseded;
 use watershed_schemas::view::View;
-use watershed_store::{Store, StoreError};
+use watershed_store::{Interrupted, Store, StoreError};
 
 use crate::cells::{Cells, CellsError};
 
@@ -40,6 +42,9 @@ pub struct LoadedFile {
     file: StoredFile,
 }
 
+/// Reads all rows of a view file: [`cells::rows`](crate::cells::rows), unless a simulator writes files otherwise.
+pub type ReadRows = Arc<dyn Fn(Bytes) -> Result<RecordBatch, CellsError> + Send + Sync>;
+
 /// Why a version could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -47,8 +52,8 @@ pub enum LoadError {
     Store(#[from] StoreError),
     #[error("{path} is not a view file that this build can read: {source}")]
     Cells { path: String, source: CellsError },
-    #[error("loading was interrupted: {reason}")]
-    Interrupted { reason: String },
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
 }
 
 impl LoadError {
@@ -66,6 +71,7 @@ impl Loaded {
     /// Reads what `before` does not hold already; files are compared by path and hash.
     pub async fn read(
         store: &Store,
+        read_rows: ReadRows,
         manifest: Manifest,
         views: &[Arc<View>],
         before: Option<&Loaded>,
@@ -90,7 +96,7 @@ impl Loaded {
                 let file = &file.file;
                 let cells = match known.get(&(file.path.as_str(), file.sha256.as_str())) {
                     Some(known) => known.cells.clone(),
-                    None => read_cells(store, &view, file).await?,
+                    None => read_cells(store, &read_rows, &view, file).await?,
                 };
                 files.push(LoadedFile { cells, file: file.clone() });
             }
@@ -117,11 +123,15 @@ impl Loaded {
     }
 }
 
-async fn read_cells(store: &Store, view: &Arc<View>, file: &StoredFile) -> Result<Arc<Cells>, LoadError> {
+async fn read_cells(
+    store: &Store,
+    read_rows: &ReadRows,
+    view: &Arc<View>,
+    file: &StoredFile,
+) -> Result<Arc<Cells>, LoadError> {
     let bytes = store.read(file).await?;
-    let view = view.clone();
-    let cells = tokio::task::spawn_blocking(move || Cells::read(&view, bytes)).await;
-    let cells = cells.map_err(|error| LoadError::Interrupted { reason: error.to_string() })?;
+    let (view, read_rows) = (view.clone(), read_rows.clone());
+    let cells = store.beside(move || Cells::of(&view, &read_rows(bytes)?)).await?;
     cells.map(Arc::new).map_err(|source| LoadError::Cells { path: file.path.clone(), source })
 }
 

@@ -5,12 +5,12 @@
 //! ones, and the reply says at which.
 
 use watershed_schemas::live::{LiveError, Partials, PartialsRequest};
-use watershed_schemas::offsets::Offsets;
+use watershed_schemas::offsets::{Offsets, Partition};
 use watershed_schemas::superseded;
 
 use crate::epoch::{Epoch, Fold, FoldKey};
 use crate::partition::PartitionEpochs;
-use crate::shared::{Shared, Slot};
+use crate::shared::{Progress, Shared, Slot};
 
 /// Whether an answer may take its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,35 +29,24 @@ pub(crate) fn partials(
     request: &PartialsRequest,
     patience: Patience,
 ) -> Option<Result<Partials, LiveError>> {
-    let not_ready = |reason: String| {
-        let (stream, watershed) = (request.stream.clone(), request.watershed.clone());
-        Some(Err(LiveError::NotReady { stream, watershed, reason }))
-    };
+    // Before the cuts, so that these hold at least what was current then.
+    let Progress { end, current_at_ms, .. } = shared.progress().clone();
+    let mut reply = Reply::begin(request, end, current_at_ms);
     match shared.view(&request.view) {
         Some(view) if view.hash == request.view_hash => {}
         // The version that holds it is yet to be seen, or is gone.
         None if superseded::is_name(&request.view) => {
-            return not_ready(format!("no version is known that holds view {}", request.view));
+            return Some(Err(
+                reply.not_ready(format!("no version is known that holds view {}", request.view))
+            ));
         }
         Some(_) | None => return Some(Err(LiveError::UnknownView { view: request.view.clone() })),
     }
-    let epoch = Epoch::asked(&request.watershed);
-    let key = epoch.of(&request.view);
-    // Before the cuts, so that these hold at least what was current then.
-    let progress = shared.progress().clone();
-    let mut reply = Partials {
-        watershed: request.watershed.clone(),
-        live: Offsets::new(),
-        end: progress.end.clone(),
-        current_at_ms: progress.current_at_ms,
-        partitions: Vec::new(),
-        states: Vec::new(),
-    };
     for (partition, slot) in shared.partitions() {
         let held = match slot {
             Slot::Open(held) => held,
-            Slot::Opening => return not_ready(format!("partition {partition} is being opened")),
-            Slot::Stuck(reason) => return not_ready(reason),
+            Slot::Opening => return Some(Err(reply.opening(partition))),
+            Slot::Stuck(reason) => return Some(Err(reply.not_ready(reason))),
         };
         let epochs = match patience {
             Patience::Full => held.read().map(Some),
@@ -66,33 +55,77 @@ pub(crate) fn partials(
         let epochs = match epochs {
             Ok(Some(epochs)) => epochs,
             Ok(None) => return None,
-            Err(broken) => return not_ready(format!("partition {partition}: {broken}")),
+            Err(broken) => return Some(Err(reply.not_ready(format!("partition {partition}: {broken}")))),
         };
-        let Some(fold) = fold(&epochs, &key) else {
-            return not_ready(format!(
-                "partition {partition} has not opened epoch {epoch} of view {}",
-                request.view
-            ));
+        let fold = match reply.fold(&epochs) {
+            Ok(fold) => fold,
+            Err(error) => return Some(Err(error)),
         };
-        if let Some(reason) = fold.unready(partition) {
-            return not_ready(reason);
+        if patience == Patience::None && fold.table().cells() > FEW_CELLS && !fold.is_exported() {
+            return None;
         }
-        let span = fold.span();
-        if epoch == Epoch::Origin {
+        reply.add(partition, fold);
+    }
+    Some(Ok(reply.partials))
+}
+
+/// A reply in the making: partition by partition what it says of an epoch.
+pub struct Reply {
+    stream: String,
+    key: FoldKey,
+    /// What has been added so far.
+    pub partials: Partials,
+}
+
+impl Reply {
+    /// `end` is the log's end as this node last saw it.
+    pub fn begin(request: &PartialsRequest, end: Offsets, current_at_ms: i64) -> Reply {
+        let partials = Partials {
+            watershed: request.watershed.clone(),
+            live: Offsets::new(),
+            end,
+            current_at_ms,
+            partitions: Vec::new(),
+            states: Vec::new(),
+        };
+        let key = Epoch::asked(&request.watershed).of(&request.view);
+        Reply { stream: request.stream.clone(), key, partials }
+    }
+
+    /// The fold that answers for a partition, if it may be given out.
+    pub fn fold<'a>(&self, epochs: &'a PartitionEpochs) -> Result<&'a Fold, LiveError> {
+        let (partition, FoldKey { epoch, view }) = (epochs.partition(), &self.key);
+        let fold = fold(epochs, &self.key).ok_or_else(|| {
+            self.not_ready(format!("partition {partition} has not opened epoch {epoch} of view {view}"))
+        })?;
+        match fold.unready(partition) {
+            Some(reason) => Err(self.not_ready(reason)),
+            None => Ok(fold),
+        }
+    }
+
+    pub fn add(&mut self, partition: Partition, fold: &Fold) {
+        let (reply, span) = (&mut self.partials, fold.span());
+        if self.key.epoch == Epoch::Origin {
             reply.watershed.set(partition, span.from);
         }
         reply.live.set(partition, span.until);
-        reply.end.set(partition, progress.end.get(partition).max(span.until));
-        let cells = fold.table().cells();
-        if cells > 0 {
-            if patience == Patience::None && cells > FEW_CELLS && !fold.is_exported() {
-                return None;
-            }
+        reply.end.set(partition, reply.end.get(partition).max(span.until));
+        if fold.table().cells() > 0 {
             reply.partitions.push(partition);
             reply.states.push(fold.export());
         }
     }
-    Some(Ok(reply))
+
+    /// The refusal of a node that is opening a partition.
+    pub fn opening(&self, partition: Partition) -> LiveError {
+        self.not_ready(format!("partition {partition} is being opened"))
+    }
+
+    pub fn not_ready(&self, reason: String) -> LiveError {
+        let (stream, watershed) = (self.stream.clone(), self.partials.watershed.clone());
+        LiveError::NotReady { stream, watershed, reason }
+    }
 }
 
 /// The fold of an epoch. A watershed that lies at the log's start has the same records as the origin epoch, so that one

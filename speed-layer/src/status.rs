@@ -1,13 +1,15 @@
 //! How the speed layer is doing with a stream.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use watershed_schemas::live::{LiveStatus, LiveView};
 use watershed_schemas::offsets::Offsets;
 
 use crate::budgets::ViewBudget;
 use crate::epoch::Epoch;
+use crate::partition::PartitionEpochs;
 use crate::shared::{Shared, Slot, now_ms};
+use crate::wanted::Wanted;
 
 pub(crate) fn status(shared: &Shared) -> LiveStatus {
     let progress = shared.progress().clone();
@@ -27,38 +29,62 @@ pub(crate) fn status(shared: &Shared) -> LiveStatus {
         ..LiveStatus::default()
     };
     let wanted = shared.wanted();
-    let keys = wanted.iter().flat_map(|wanted| wanted.open.iter());
-    // By epoch, its watershed as far as it is known; what any partition lacks is struck out.
-    let mut ready: BTreeMap<Epoch, Offsets> =
-        keys.clone().map(|key| (key.epoch.clone(), watershed(&key.epoch))).collect();
-    let mut unready: BTreeSet<Epoch> = BTreeSet::new();
+    let mut ready = ReadyEpochs::of(wanted.as_deref());
     for (partition, slot) in shared.partitions() {
         let Slot::Open(held) = slot else {
-            ready.clear();
+            ready.none();
             continue;
         };
         let Ok(epochs) = held.read() else {
-            ready.clear();
+            ready.none();
             continue;
         };
         status.live.set(partition, epochs.live());
         status.end.set(partition, progress.end.get(partition).max(epochs.live()));
         status.groups += epochs.folds().values().map(|fold| fold.table().cells() as u64).sum::<u64>();
-        for key in keys.clone() {
+        ready.see(&epochs);
+    }
+    status.epochs = ready.watersheds();
+    status
+}
+
+/// Which epochs are ready in all partitions that were seen.
+pub struct ReadyEpochs<'a> {
+    wanted: Option<&'a Wanted>,
+    /// By epoch, its watershed as far as it is known.
+    ready: BTreeMap<Epoch, Offsets>,
+}
+
+impl<'a> ReadyEpochs<'a> {
+    /// Begins with all that is wanted.
+    pub fn of(wanted: Option<&'a Wanted>) -> Self {
+        let keys = wanted.iter().flat_map(|wanted| wanted.open.iter());
+        let ready = keys.map(|key| (key.epoch.clone(), watershed(&key.epoch))).collect();
+        ReadyEpochs { wanted, ready }
+    }
+
+    /// A partition is not open: no epoch is ready there.
+    pub fn none(&mut self) {
+        self.ready.clear();
+    }
+
+    /// Strikes out what a partition lacks.
+    pub fn see(&mut self, epochs: &PartitionEpochs) {
+        let partition = epochs.partition();
+        for key in self.wanted.iter().flat_map(|wanted| wanted.open.iter()) {
             match epochs.folds().get(key) {
                 Some(fold) if fold.unready(partition).is_none() => {}
-                Some(_) | None => {
-                    unready.insert(key.epoch.clone());
-                }
+                Some(_) | None => _ = self.ready.remove(&key.epoch),
             }
         }
-        if let Some(origin) = ready.get_mut(&Epoch::Origin) {
+        if let Some(origin) = self.ready.get_mut(&Epoch::Origin) {
             origin.set(partition, epochs.origin());
         }
     }
-    status.epochs =
-        ready.into_iter().filter(|(epoch, _)| !unready.contains(epoch)).map(|(_, at)| at).collect();
-    status
+
+    pub fn watersheds(self) -> Vec<Offsets> {
+        self.ready.into_values().collect()
+    }
 }
 
 fn view(budget: &ViewBudget) -> LiveView {

@@ -1,133 +1,68 @@
-//! What surrounds the nodes: the log, the store, batch runs, the clock, and every fault.
+//! What surrounds the layers: the log with its producers and its retention, the store, and what there ever was.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
-use ::support::live::{self, DAILY, HOURLY, TOPIC};
-use ::support::log::{MemoryLog, Record};
+use ::support::live::{self, STREAM, TOPIC};
+use ::support::log::MemoryLog;
 use bytes::Bytes;
-use futures::executor::block_on;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use watershed_schemas::log::{Log, LogError};
-use watershed_schemas::manifest::{Intent, Manifest};
+use watershed_schemas::log::{Log, LogError, Reader, Records, Subscription};
+use watershed_schemas::manifest::Manifest;
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
-use watershed_schemas::view::View;
-use watershed_store::{Publication, Store};
+use watershed_store::Store;
 
-pub const PARTITIONS: i32 = 2;
+use super::fate::Fate;
+use super::fault::Fault;
+use super::objects::Objects;
+use super::rides::{self, Definition, History, Ride};
+use super::tables::Tables;
 
-/// What goes wrong, or otherwise than usual.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
-    BadRecord,
-    Hole,
-    Retention,
-    LostDelivery,
-    FalseGap,
-    FailedPoll,
-    FailedStart,
-    FailedLook,
-    FailedReplay,
-    LostSlice,
-    MissedIntent,
-    StaleIntent,
-    NewView,
-    Rollback,
-    DamagedCheckpoint,
-    LostCheckpoint,
-    Crash,
-    Zombie,
-}
-
-impl Fault {
-    pub const ALL: [Fault; 18] = [
-        Fault::BadRecord,
-        Fault::Hole,
-        Fault::Retention,
-        Fault::LostDelivery,
-        Fault::FalseGap,
-        Fault::FailedPoll,
-        Fault::FailedStart,
-        Fault::FailedLook,
-        Fault::FailedReplay,
-        Fault::LostSlice,
-        Fault::MissedIntent,
-        Fault::StaleIntent,
-        Fault::NewView,
-        Fault::Rollback,
-        Fault::DamagedCheckpoint,
-        Fault::LostCheckpoint,
-        Fault::Crash,
-        Fault::Zombie,
-    ];
-}
+const PARTITIONS: i32 = 2;
+const MOST_PARTITIONS: i32 = 3;
 
 pub struct World {
-    pub random: ChaCha8Rng,
-    /// Since the history began.
-    pub now: Duration,
+    pub fate: Fate,
     pub log: MemoryLog,
+    pub objects: Objects,
     pub store: Store,
-    pub views: BTreeMap<String, Arc<View>>,
-    /// By partition, the last two written ones.
+    pub tables: Tables,
+    /// What a process that starts now is told to answer.
+    pub definition: Definition,
+    /// By partition, the last written ones.
     pub checkpoints: BTreeMap<Partition, Vec<Bytes>>,
-    pub faults: BTreeMap<Fault, u64>,
-    /// Comparisons with the oracle.
-    pub checks: u64,
-    /// Everything that was done, and what came of it.
-    pub story: String,
-    /// No more faults.
-    pub calm: bool,
-    /// Every record there ever was: retention does not reach the oracle.
-    records: BTreeMap<Partition, Vec<Record>>,
-    published: Vec<Manifest>,
-    announced: Option<Intent>,
-    rides: i64,
+    records: BTreeMap<Partition, History>,
+    /// What is written to a partition behind the first record of a transaction that is not over.
+    open: BTreeMap<Partition, Vec<Pending>>,
+}
+
+struct Pending {
+    transactional: bool,
+    ride: Option<Ride>,
+    payload: Option<String>,
 }
 
 impl World {
-    pub fn new(seed: u64) -> World {
+    pub fn new(fate: &Fate) -> World {
+        let objects = Objects::new(fate);
         World {
-            random: ChaCha8Rng::seed_from_u64(seed),
-            now: Duration::ZERO,
             log: MemoryLog::with_topic(TOPIC, PARTITIONS),
-            store: live::memory_store(),
-            views: live::views(&live::project(&[HOURLY, DAILY])),
+            store: objects.store(),
+            tables: Tables::default(),
+            definition: rides::definition(0),
             checkpoints: BTreeMap::new(),
-            faults: BTreeMap::new(),
-            checks: 0,
-            story: String::new(),
-            calm: false,
             records: BTreeMap::new(),
-            published: Vec::new(),
-            announced: None,
-            rides: 0,
+            open: BTreeMap::new(),
+            objects,
+            fate: fate.clone(),
         }
     }
 
-    pub fn tell(&mut self, what: std::fmt::Arguments<'_>) {
-        writeln!(self.story, "{} ms: {what}", self.now.as_millis()).expect("text takes text");
+    pub fn partitions(&self) -> impl Iterator<Item = Partition> + use<> {
+        (0..self.log.partitions(TOPIC)).map(Partition)
     }
 
-    /// True in one of `rarity` cases, unless all is calm.
-    pub fn fault(&mut self, fault: Fault, rarity: u32) -> bool {
-        let strikes = !self.calm && self.random.random_ratio(1, rarity);
-        if strikes {
-            *self.faults.entry(fault).or_default() += 1;
-            self.tell(format_args!("{fault:?}"));
-        }
-        strikes
-    }
-
-    pub fn now_ms(&self) -> i64 {
-        live::RECORDED_AT + self.now.as_millis() as i64
-    }
-
-    pub fn any_partition(&mut self) -> Partition {
-        Partition(self.random.random_range(0..PARTITIONS))
+    pub fn any_partition(&self) -> Partition {
+        Partition(self.fate.below(self.log.partitions(TOPIC) as usize) as i32)
     }
 
     pub fn held(&self, partition: Partition) -> OffsetRange {
@@ -135,131 +70,189 @@ impl World {
         bounds.into_iter().find(|(named, _)| *named == partition).expect("the partition is there").1
     }
 
-    /// What the oracle folds.
-    pub fn records(&self, partition: Partition) -> &[Record] {
-        self.records.get(&partition).map_or(&[], Vec::as_slice)
+    /// Where the log ends.
+    pub fn ends(&self) -> Offsets {
+        self.partitions().map(|partition| (partition, self.held(partition).until)).collect()
+    }
+
+    /// Everything a partition ever held.
+    pub fn history(&self, partition: Partition) -> &History {
+        static NOTHING: History = History::new();
+        self.records.get(&partition).unwrap_or(&NOTHING)
+    }
+
+    /// The records below `until` that answers from a version (or, without one, from `origin` on) are made of.
+    pub fn below(&self, until: &Offsets, origin: &Offsets, version: Option<&Manifest>) -> Ranges<'_> {
+        let ranges = |(partition, until): (Partition, Offset)| {
+            let mut ranges = vec![OffsetRange::new(origin.get(partition), until)];
+            let gaps = version.iter().flat_map(|version| &version.gaps);
+            for gap in gaps.filter(|gap| gap.partition == partition) {
+                let cut = |range: OffsetRange| {
+                    let before = OffsetRange::new(range.from, range.until.min(gap.from));
+                    [before, OffsetRange::new(range.from.max(gap.until), range.until)]
+                };
+                ranges = ranges.into_iter().flat_map(cut).filter(|range| !range.is_empty()).collect();
+            }
+            (partition, (self.history(partition), ranges))
+        };
+        until.iter().map(ranges).collect()
     }
 
     pub fn produce(&mut self) {
         let partition = self.any_partition();
-        for _ in 0..self.random.random_range(1..25) {
-            self.append(partition);
+        if !self.open.contains_key(&partition) && self.fate.fault(Fault::OpenTransaction, 5) {
+            self.open.insert(partition, Vec::new());
         }
-        if self.fault(Fault::Hole, 3) {
-            let offsets = self.random.random_range(1..4);
-            self.log.skip(TOPIC, partition.0, offsets);
+        for _ in 0..1 + self.fate.below(12) {
+            self.produce_one(partition);
+        }
+        if !self.open.contains_key(&partition) && self.fate.fault(Fault::Hole, 4) {
+            // Compaction removed records before anybody read them.
+            self.log.skip(TOPIC, partition.0, self.fate.within(1..4));
+        }
+        if self.fate.one_in(2) {
+            self.end_transaction(partition);
         }
     }
 
-    pub fn append(&mut self, partition: Partition) {
-        let bad = self.fault(Fault::BadRecord, 20);
-        let payload = if bad { "{\"at\":".to_string() } else { live::ride(self.rides) };
-        self.rides += 1;
-        let offset = self.log.append(TOPIC, partition.0, live::RECORDED_AT, Some(payload.as_bytes()));
-        let record = Record { offset, timestamp: live::RECORDED_AT, payload: Some(payload.into_bytes()) };
-        self.records.entry(partition).or_default().push(record);
-    }
-
-    /// A batch run reads where the log ends, or ended not long ago, and says so.
-    pub fn announce(&mut self) {
-        let target = self.target();
-        let lease = self.random.random_range(50..2_000);
-        let intent = live::intent(self.next_version(), &target, self.now_ms() + lease);
-        self.tell(format_args!("version {} is announced at {target}", intent.version));
-        block_on(self.store.put_intent(&intent)).expect("the store takes it");
-        self.announced = Some(intent);
-    }
-
-    /// The announced run publishes, or one that nobody has heard of.
-    pub fn publish(&mut self) {
-        let version = self.next_version();
-        let announced = self.announced.take().filter(|intent| intent.version.0 == version);
-        let target = match &announced {
-            Some(intent) if !self.fault(Fault::MissedIntent, 3) => intent.target.clone(),
-            Some(_) | None => self.target(),
+    pub fn produce_one(&mut self, partition: Partition) {
+        let (ride, payload) = if self.fate.fault(Fault::Tombstone, 40) {
+            (None, None)
+        } else if self.fate.fault(Fault::BadRecord, 20) {
+            (None, Some("{\"at\":".to_string()))
+        } else {
+            let ride = Ride::random(&self.fate);
+            (Some(ride), Some(ride.payload()))
         };
-        let mut manifest = live::manifest(version, &target, &self.views);
-        if self.start() == Offsets::from_iter(self.partitions().map(|partition| (partition, Offset(0))))
-            && self.fault(Fault::NewView, 4)
-        {
-            manifest.views.remove("rides_daily");
-        }
-        self.publish_manifest(manifest);
-        if let Some(intent) = announced
-            && !self.fault(Fault::StaleIntent, 4)
-        {
-            block_on(self.store.remove_intent(&intent)).expect("the store takes it");
+        let copies = if self.fate.fault(Fault::DuplicateRecord, 20) { 2 } else { 1 };
+        for _ in 0..copies {
+            let payload = payload.clone();
+            match self.open.get_mut(&partition) {
+                Some(open) => {
+                    let transactional = open.is_empty() || self.fate.one_in(2);
+                    open.push(Pending { transactional, ride, payload });
+                }
+                None => self.append(partition, ride, payload),
+            }
         }
     }
 
-    /// An older result becomes the newest version, if the log still holds what lies above it.
-    pub fn roll_back(&mut self) {
-        let start = self.start();
-        let possible: Vec<Manifest> =
-            self.published.iter().filter(|of| self.needed(of).covers(&start)).cloned().collect();
-        if possible.is_empty() || !self.fault(Fault::Rollback, 2) {
-            return;
-        }
-        let mut manifest = possible[self.random.random_range(0..possible.len())].clone();
-        let older = live::manifest(self.next_version(), &manifest.watershed, &self.views);
-        (manifest.version, manifest.run_id) = (older.version, older.run_id);
-        self.publish_manifest(manifest);
+    fn append(&mut self, partition: Partition, ride: Option<Ride>, payload: Option<String>) {
+        let payload = payload.as_ref().map(String::as_bytes);
+        let offset = self.log.append(TOPIC, partition.0, live::RECORDED_AT, payload);
+        self.records.entry(partition).or_default().push((Offset(offset), ride));
     }
 
-    /// Retention takes what neither of the newest two versions needs.
+    /// A transaction is committed or aborted: its control record takes an offset, as aborted records do.
+    pub fn end_transaction(&mut self, partition: Partition) {
+        let Some(pending) = self.open.remove(&partition) else { return };
+        let aborted = self.fate.fault(Fault::AbortedTransaction, 2);
+        for Pending { transactional, ride, payload } in pending {
+            match transactional && aborted {
+                true => self.log.skip(TOPIC, partition.0, 1),
+                false => self.append(partition, ride, payload),
+            }
+        }
+        self.log.skip(TOPIC, partition.0, 1);
+    }
+
+    pub fn add_partition(&mut self) {
+        let partitions = self.log.partitions(TOPIC);
+        if partitions < MOST_PARTITIONS && self.fate.fault(Fault::AddedPartition, 2) {
+            self.log.create(TOPIC, partitions + 1);
+        }
+    }
+
+    /// Retention takes what neither of the newest two versions needs; or more.
     pub fn trim(&mut self) {
-        let [.., previous, newest] = self.published.as_slice() else { return };
-        let (previous, newest) = (self.needed(previous), self.needed(newest));
         let partition = self.any_partition();
-        let (start, limit) = (self.held(partition).from, newest.get(partition).min(previous.get(partition)));
-        if start < limit && self.fault(Fault::Retention, 2) {
-            let start = self.random.random_range(start.0..=limit.0);
-            self.log.trim(TOPIC, partition.0, start);
+        let held = self.held(partition);
+        let published = self.objects.published();
+        let needed = published.iter().rev().take(2).map(|version| version.watershed.get(partition)).min();
+        let needed = needed.unwrap_or(held.until);
+        let until = match held.until > needed && self.fate.fault(Fault::Loss, 4) {
+            true => held.until,
+            false if held.from < needed && self.fate.fault(Fault::Retention, 2) => needed,
+            false => return,
+        };
+        let start = self.fate.within(held.from.0..until.0 + 1);
+        self.fate.tell(format_args!("partition {partition} begins at {start}, {needed} is needed"));
+        self.log.trim(TOPIC, partition.0, start);
+    }
+
+    /// An intent vanishes, or one of a run that died long ago turns up.
+    pub fn muddle_intents(&mut self) {
+        let intents = self.objects.list_all(&watershed_schemas::layout::intents(STREAM));
+        if !intents.is_empty() && self.fate.fault(Fault::LostIntent, 1) {
+            self.objects.remove(&intents[self.fate.below(intents.len())]);
         }
     }
 
-    fn publish_manifest(&mut self, manifest: Manifest) {
-        self.tell(format_args!("version {} is published at {}", manifest.version, manifest.watershed));
-        let published = block_on(self.store.publish(&manifest)).expect("the store answers");
-        assert_eq!(published, Publication::Published);
-        self.published.push(manifest);
-    }
-
-    fn partitions(&self) -> impl Iterator<Item = Partition> + use<> {
-        (0..PARTITIONS).map(Partition)
-    }
-
-    /// Where the log starts.
-    fn start(&self) -> Offsets {
-        self.partitions().map(|partition| (partition, self.held(partition).from)).collect()
-    }
-
-    /// Where a run that begins now may put its watershed.
-    fn target(&mut self) -> Offsets {
-        let newest = self.published.last().map_or(Offsets::new(), |newest| newest.watershed.clone());
-        let mut target = Offsets::new();
-        for partition in self.partitions() {
-            let held = self.held(partition);
-            let least = newest.get(partition).max(held.from).0;
-            target.set(partition, Offset(self.random.random_range(least..=held.until.0)));
-        }
-        target
-    }
-
-    fn next_version(&self) -> u64 {
-        self.published.last().map_or(1, |newest| newest.version.0 + 1)
-    }
-
-    /// Where epochs begin that questions about a version need.
-    fn needed(&self, version: &Manifest) -> Offsets {
-        match version.views.len() == self.views.len() {
-            true => version.watershed.clone(),
-            false => Offsets::new(),
-        }
+    /// The log as a batch run has it.
+    pub fn run_log(&self) -> RunLog {
+        RunLog { log: self.log.clone(), fate: self.fate.clone() }
     }
 }
 
-/// The error of a log or store that does not answer.
+/// By partition: what it ever held, and which ranges of that are meant.
+pub type Ranges<'a> = BTreeMap<Partition, (&'a History, Vec<OffsetRange>)>;
+
+/// The error of a log that does not answer.
 pub fn away() -> LogError {
     LogError::Unavailable { brokers: "memory".to_string(), reason: "away".to_string() }
+}
+
+/// A log that fails, forgets partitions for a moment, and loses records on their way.
+pub struct RunLog {
+    log: MemoryLog,
+    fate: Fate,
+}
+
+impl Log for RunLog {
+    fn bounds(&self, topic: &str) -> Result<Vec<(Partition, OffsetRange)>, LogError> {
+        if self.fate.fault(Fault::FailedBounds, 12) {
+            return Err(away());
+        }
+        let mut bounds = self.log.bounds(topic)?;
+        if self.fate.fault(Fault::FewerPartitions, 12) {
+            bounds.remove(self.fate.below(bounds.len()));
+        }
+        Ok(bounds)
+    }
+
+    fn reader(&self, topic: &str, partition: Partition, from: Offset) -> Result<Box<dyn Reader>, LogError> {
+        let reader = self.log.reader(topic, partition, from)?;
+        Ok(Box::new(RunReader { reader, partition, fate: self.fate.clone() }))
+    }
+
+    fn subscribe(&self, _topic: &str, _group: &str) -> Result<Box<dyn Subscription>, LogError> {
+        Err(away())
+    }
+}
+
+struct RunReader {
+    reader: Box<dyn Reader>,
+    partition: Partition,
+    fate: Fate,
+}
+
+impl Reader for RunReader {
+    fn next(&mut self, max_records: usize, _timeout: Duration) -> Result<Records, LogError> {
+        if self.fate.fault(Fault::FailedRead, 30) {
+            return Err(away());
+        }
+        if self.fate.fault(Fault::SilentRead, 20) {
+            return Ok(Records::new(self.partition, self.reader.position()));
+        }
+        let most = max_records.min(1 + self.fate.below(40));
+        let records = self.reader.next(most, Duration::ZERO)?;
+        match !records.is_empty() && self.fate.fault(Fault::LostRead, 40) {
+            true => self.reader.next(most, Duration::ZERO),
+            false => Ok(records),
+        }
+    }
+
+    fn position(&self) -> Offset {
+        self.reader.position()
+    }
 }

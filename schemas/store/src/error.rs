@@ -28,6 +28,9 @@ pub enum StoreError {
     /// The object may appear yet: nothing that it names may be removed.
     #[error("whether {path} was written is not known after {attempts} attempts: {source}; run again")]
     Undecided { path: String, attempts: u32, source: object_store::Error },
+    /// What was just created may be ours: nothing that it names may be removed.
+    #[error("{path} is there, whose it is is not known: {source}; run again")]
+    Unsettled { path: String, source: Box<StoreError> },
     #[error("setting store.url: {reason}")]
     Url { reason: String },
 }
@@ -40,7 +43,10 @@ impl StoreError {
 
     /// True when the object is there, or may appear yet, though the call failed: nothing that it names may be removed.
     pub fn may_have_landed(&self) -> bool {
-        matches!(self, StoreError::Undecided { .. } | StoreError::NotDurable { .. })
+        matches!(
+            self,
+            StoreError::Undecided { .. } | StoreError::Unsettled { .. } | StoreError::NotDurable { .. }
+        )
     }
 
     /// True when the store could not be asked, which says nothing of what it holds.

@@ -6,6 +6,7 @@
 
 mod error;
 mod folder;
+mod host;
 mod intents;
 mod objects;
 mod publish;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 
 pub use crate::error::StoreError;
+pub use crate::host::{Host, Interrupted};
 pub use crate::objects::{Created, StoredObject};
 pub use crate::publish::Publication;
 pub use crate::versions::Newest;
@@ -30,6 +32,7 @@ pub use crate::versions::Newest;
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
     place: Place,
+    host: Arc<dyn Host>,
 }
 
 /// Where a store lies, as other tools name it.
@@ -44,7 +47,11 @@ enum Place {
 impl Store {
     /// A store over objects that no other program can reach.
     pub fn new(objects: Arc<dyn ObjectStore>) -> Self {
-        Store { objects, place: Place::Memory(String::new()) }
+        Store::at(objects, Place::Memory(String::new()))
+    }
+
+    fn at(objects: Arc<dyn ObjectStore>, place: Place) -> Self {
+        Store { objects, place, host: Arc::new(host::Tokio::new()) }
     }
 
     pub fn objects(&self) -> &Arc<dyn ObjectStore> {
@@ -53,7 +60,7 @@ impl Store {
 
     /// The same place, seen through a wrapper (a throttle, a cache, a fault).
     pub fn wrapped(self, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
-        Store { objects: wrap(self.objects), place: self.place }
+        Store { objects: wrap(self.objects), ..self }
     }
 
     /// The folder of a local store: DuckDB's catalogue names files there.

@@ -90,7 +90,7 @@ impl Store {
             }
             tracing::debug!(path, attempt, %error, "create is undecided, trying again");
             unheard = Some(error);
-            tokio::time::sleep(pause).await;
+            self.sleep(pause).await;
             pause *= 2;
             attempt += 1;
         }
@@ -112,7 +112,7 @@ impl Store {
                 Err(error) if attempt == ATTEMPTS => return Err(error.into()),
                 Err(error) => tracing::debug!(path, attempt, %error, "put failed, trying again"),
             }
-            tokio::time::sleep(pause).await;
+            self.sleep(pause).await;
             pause *= 2;
             attempt += 1;
         }

@@ -32,7 +32,9 @@ impl Store {
         let Some(found) = self.create_or_find(&path, bytes.into()).await? else {
             return Ok(Publication::Published);
         };
-        let found = self.opened(&manifest.stream, manifest.version, &found)?;
+        let unsettled =
+            |source| StoreError::Unsettled { path: self.address(&path), source: Box::new(source) };
+        let found = self.opened(&manifest.stream, manifest.version, &found).map_err(unsettled)?;
         Ok(if found.run_id == manifest.run_id {
             Publication::Published
         } else {

@@ -47,7 +47,7 @@ fn open_folder(folder: PathBuf) -> Result<Store, StoreError> {
     let unusable = |error: std::io::Error| refused(format!("folder {}: {error}", folder.display()));
     let folder = folder::make(&folder).map_err(unusable)?;
     let files = LocalFileSystem::new_with_prefix(&folder)?.with_fsync(true).with_automatic_cleanup(true);
-    Ok(Store { objects: Arc::new(files), place: Place::Folder(folder) })
+    Ok(Store::at(Arc::new(files), Place::Folder(folder)))
 }
 
 fn open_bucket(place: &str) -> Result<Store, StoreError> {
@@ -71,7 +71,7 @@ fn open_bucket(place: &str) -> Result<Store, StoreError> {
     } else {
         (Arc::new(PrefixStore::new(bucket_objects, prefix)), format!("s3://{bucket}/{prefix}"))
     };
-    Ok(Store { objects, place: Place::Bucket(url) })
+    Ok(Store::at(objects, Place::Bucket(url)))
 }
 
 fn is_loopback(endpoint: &str) -> bool {
@@ -87,7 +87,7 @@ fn open_memory(name: &str) -> Store {
     // A panic elsewhere leaves the map itself whole: entries are only ever added.
     let mut stores = IN_MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
     let objects = stores.entry(name.to_string()).or_default().clone();
-    Store { objects, place: Place::Memory(name.to_string()) }
+    Store::at(objects, Place::Memory(name.to_string()))
 }
 
 fn refused(reason: impl Into<String>) -> StoreError {

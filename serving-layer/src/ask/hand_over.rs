@@ -4,9 +4,10 @@
 //! than be answered without it: but only while there is a speed layer that may be at it, which is when it held
 //! every partition not long ago. Whatever is away for longer is told at once.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use watershed_schemas::offsets::{Offsets, Partition};
+use watershed_store::Store;
 
 use crate::live::Chosen;
 use crate::versions::StreamState;
@@ -19,7 +20,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// One question's patience.
 pub(super) struct HandOver {
     limit: Duration,
-    until: Option<Instant>,
+    /// By the store's clock.
+    until: Option<Duration>,
 }
 
 impl HandOver {
@@ -29,20 +31,20 @@ impl HandOver {
     }
 
     /// Waits a moment; false when there is nothing to wait for, or no longer.
-    pub async fn wait(&mut self, state: &StreamState) -> bool {
-        let now = Instant::now();
+    pub async fn wait(&mut self, state: &StreamState, store: &Store) -> bool {
+        let now = store.now();
         let until = *self.until.get_or_insert(now + self.limit);
-        if now >= until || !is_plausible(state) {
+        if now >= until || !is_plausible(state, store) {
             return false;
         }
-        tokio::time::sleep(PAUSE.min(until - now)).await;
+        store.sleep(PAUSE.min(until - now)).await;
         true
     }
 }
 
 /// True while what is missing may be in the middle of a hand-over.
-pub(super) fn is_plausible(state: &StreamState) -> bool {
-    state.covered_at().is_some_and(|covered_at| covered_at.elapsed() < LONGEST)
+pub(super) fn is_plausible(state: &StreamState, store: &Store) -> bool {
+    state.covered_at().is_some_and(|covered_at| store.now() - covered_at < LONGEST)
 }
 
 /// The partitions of `end` that no node holds.

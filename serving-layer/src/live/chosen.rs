@@ -20,6 +20,14 @@ pub struct Chosen {
     pub states: Vec<(Partition, Offset, RecordBatch)>,
 }
 
+impl Chosen {
+    /// A partition whose states do not begin where `origin` says that the log began: the node that sent them has not
+    /// heard of the version which says so.
+    pub fn begins_elsewhere(&self, origin: &Offsets) -> Option<(Partition, Offset)> {
+        self.watershed.iter().find(|(partition, from)| *from != origin.get(*partition))
+    }
+}
+
 /// Takes each partition from the reply that reaches furthest. `watershed` is what was asked for, `None` for the
 /// log's start: then the furthest reply says where that is. A reply of another epoch is not looked at.
 pub fn choose(replies: Vec<Partials>, watershed: Option<&Offsets>) -> Chosen {

@@ -77,22 +77,7 @@ impl Peers {
         &self,
         call: impl Fn(Url) -> F,
     ) -> Result<Vec<T>, LiveError> {
-        let replies = join_all(self.nodes().await.into_iter().map(call)).await;
-        let mut found = Vec::new();
-        let mut away = LiveError::Unavailable { reason: "no peers are configured".to_string() };
-        let mut answered = false;
-        for reply in replies {
-            match reply {
-                Ok(reply) => {
-                    answered = true;
-                    found.extend(reply);
-                }
-                Err(error @ LiveError::Unavailable { .. }) => away = error,
-                // A node that says no is there: its partitions must not silently be left out.
-                Err(error) => return Err(error),
-            }
-        }
-        if answered { Ok(found) } else { Err(away) }
+        together(join_all(self.nodes().await.into_iter().map(call)).await)
     }
 }
 
@@ -122,6 +107,25 @@ impl LiveSource for Peers {
         })
         .await
     }
+}
+
+/// What nodes say together. One that is away is left out, unless none is there.
+pub fn together<T>(replies: Vec<Result<Vec<T>, LiveError>>) -> Result<Vec<T>, LiveError> {
+    let mut found = Vec::new();
+    let mut away = LiveError::Unavailable { reason: "no peers are configured".to_string() };
+    let mut answered = false;
+    for reply in replies {
+        match reply {
+            Ok(reply) => {
+                answered = true;
+                found.extend(reply);
+            }
+            Err(error @ LiveError::Unavailable { .. }) => away = error,
+            // A node that says no is there: its partitions must not silently be left out.
+            Err(error) => return Err(error),
+        }
+    }
+    if answered { Ok(found) } else { Err(away) }
 }
 
 fn path(node: &Url, parts: &[&str]) -> Url {

@@ -18,7 +18,8 @@ use watershed_schemas::stream::Stream;
 use watershed_schemas::view::View;
 use watershed_store::{Store, StoreError};
 
-use super::{LoadError, Loaded};
+use super::{LoadError, Loaded, ReadRows};
+use crate::cells;
 use crate::time_to_loss::{LogSeen, TimeToLoss};
 
 mod bounds;
@@ -35,6 +36,7 @@ pub struct Streams {
     pub store: Store,
     live: Arc<dyn LiveSource>,
     log: Option<Arc<dyn Log>>,
+    read_rows: ReadRows,
     streams: BTreeMap<String, StreamState>,
     wake: Notify,
 }
@@ -59,8 +61,9 @@ struct Seen {
     nodes: Vec<LiveStatus>,
     end: Offsets,
     /// When speed nodes last held every partition.
-    covered_at: Option<Instant>,
-    fully_probed: Option<Instant>,
+    covered_at: Option<Duration>,
+    /// By the store's clock, as all times here.
+    fully_probed: Option<Duration>,
     /// Versions that could not be read or loaded when they were last tried, and why.
     failures: BTreeMap<Version, String>,
     trouble: Option<String>,
@@ -153,7 +156,12 @@ impl Streams {
             retained: tokio::sync::Mutex::default(),
         };
         let streams = project.streams.iter().map(|stream| (stream.name.clone(), state(stream))).collect();
-        Streams { project, store, live, log, streams, wake: Notify::new() }
+        Streams { project, store, live, log, read_rows: Arc::new(cells::rows), streams, wake: Notify::new() }
+    }
+
+    /// The same, over view files that are read otherwise.
+    pub fn reading(self, read_rows: ReadRows) -> Self {
+        Streams { read_rows, ..self }
     }
 
     pub fn get(&self, stream: &str) -> Option<&StreamState> {
@@ -210,13 +218,13 @@ impl Streams {
             }
         };
         let nodes = self.live.status(name).await;
-        state.write(|seen| seen.settle(name, nodes, trouble));
+        state.write(|seen| seen.settle(name, nodes, trouble, self.store.now()));
     }
 
     /// Loads what is newer than what is held; what keeps it from that is told in a sentence.
     async fn load_newer(&self, state: &StreamState) -> Result<(), String> {
         let seen = state.snapshot();
-        let full = seen.fully_probed.is_none_or(|probed| probed.elapsed() >= FULL_EVERY);
+        let full = seen.fully_probed.is_none_or(|probed| self.store.now() - probed >= FULL_EVERY);
         let stream = state.stream.name.as_str();
         if !full && !self.has_successor(stream, &seen).await.map_err(|error| error.to_string())? {
             return seen.told();
@@ -224,7 +232,7 @@ impl Streams {
         let Search { loaded, failures } =
             self.search(state, seen.held()).await.map_err(|error| error.to_string())?;
         state.write(|seen| {
-            seen.fully_probed = Some(Instant::now());
+            seen.fully_probed = Some(self.store.now());
             seen.failures = failures;
             seen.next = loaded.or(seen.next.take());
             seen.told()
@@ -255,7 +263,15 @@ impl Streams {
                 break;
             }
             let version = manifest.version;
-            let error = match Loaded::read(&self.store, manifest, &state.views, held.map(Arc::as_ref)).await {
+            let error = match Loaded::read(
+                &self.store,
+                self.read_rows.clone(),
+                manifest,
+                &state.views,
+                held.map(Arc::as_ref),
+            )
+            .await
+            {
                 Ok(loaded) => {
                     search.loaded = Some(Arc::new(loaded));
                     break;
@@ -306,7 +322,13 @@ impl Seen {
     }
 
     /// Decides which version is in service, from what the speed layer says.
-    fn settle(&mut self, stream: &str, nodes: Result<Vec<LiveStatus>, LiveError>, trouble: Option<String>) {
+    fn settle(
+        &mut self,
+        stream: &str,
+        nodes: Result<Vec<LiveStatus>, LiveError>,
+        trouble: Option<String>,
+        now: Duration,
+    ) {
         if let Some(next) = self.next.take() {
             let epoch = Epoch::of(&nodes, Some(&next.manifest.watershed));
             // Before the first version is in service there is nothing better to answer from.
@@ -336,7 +358,7 @@ impl Seen {
                 }
                 let held = nodes.iter().fold(Offsets::new(), |held, node| held.furthest(&node.live));
                 if !held.is_empty() && self.end.partitions().all(|partition| held.names(partition)) {
-                    self.covered_at = Some(Instant::now());
+                    self.covered_at = Some(now);
                 }
                 self.live_trouble = nodes.iter().find_map(|node| node.trouble.clone());
                 self.nodes = nodes;
@@ -373,8 +395,8 @@ impl StreamState {
         self.read(|seen| seen.end.clone())
     }
 
-    /// When speed nodes were last seen to hold every partition.
-    pub fn covered_at(&self) -> Option<Instant> {
+    /// When speed nodes were last seen to hold every partition, by the store's clock.
+    pub fn covered_at(&self) -> Option<Duration> {
         self.read(|seen| seen.covered_at)
     }
 
@@ -396,7 +418,12 @@ impl StreamState {
     }
 
     /// A retained version by number; `None` if there is none.
-    pub async fn retained(&self, store: &Store, version: Version) -> Result<Option<Arc<Loaded>>, LoadError> {
+    pub async fn retained(
+        &self,
+        streams: &Streams,
+        version: Version,
+    ) -> Result<Option<Arc<Loaded>>, LoadError> {
+        let store = &streams.store;
         let current = self.current();
         if let Some(current) = current.as_ref().filter(|current| current.version() == version) {
             return Ok(Some(current.clone()));
@@ -407,7 +434,7 @@ impl StreamState {
         }
         let Some(manifest) = store.manifest(&self.stream.name, version).await? else { return Ok(None) };
         let before = last.as_deref().or(current.as_deref());
-        let read = Loaded::read(store, manifest, &self.views, before).await;
+        let read = Loaded::read(store, streams.read_rows.clone(), manifest, &self.views, before).await;
         match read {
             Ok(loaded) => {
                 let loaded = Arc::new(loaded);
