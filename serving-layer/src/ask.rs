@@ -121,9 +121,7 @@ impl Serving {
         as_of: Option<Version>,
     ) -> Result<Arc<View>, Refusal> {
         let asked = match as_of {
-            Some(version) => {
-                state.retained(&self.streams.store, version).await.map_err(|error| unread(&error))?
-            }
+            Some(version) => state.retained(&self.streams, version).await.map_err(|error| unread(&error))?,
             None => state.current(),
         };
         let held = asked.as_ref().and_then(|asked| asked.definition(&view.name));
