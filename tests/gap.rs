@@ -39,7 +39,8 @@ impl Layers {
         let node = Arc::new(node.expect("threads can be had"));
         let settings = ServeSettings { workers: Some(1), ..ServeSettings::new("127.0.0.1:0") };
         let project = Arc::new(world.project.clone());
-        let server = Server::start(settings, project, world.store.clone(), node.clone(), Some(seen), None).await;
+        let server =
+            Server::start(settings, project, world.store.clone(), node.clone(), Some(seen), None).await;
         Layers { world, log, server: server.expect("the server starts"), node }
     }
 

@@ -96,7 +96,8 @@ async fn an_array_is_taken_element_by_element_and_a_broken_one_not_at_all() {
     let (one, two) = (order(1, "north", "1"), order(2, "no]rth\\\"[", "2"));
     let (status, receipt) = world.post(EVENTS, format!("[ {one},\n{two},\n\n7 ,\"x\"]"), None).await;
     assert_eq!((status, &receipt["accepted"]), (202, &json!(2)), "{receipt}");
-    let lines: Vec<&Json> = receipt["rejected"].as_array().expect("a list").iter().map(|r| &r["line"]).collect();
+    let lines: Vec<&Json> =
+        receipt["rejected"].as_array().expect("a list").iter().map(|r| &r["line"]).collect();
     assert_eq!(lines, [&json!(4), &json!(4)]);
     let (status, problem) = world.post(EVENTS, format!("[{one},\n {two}"), None).await;
     assert_eq!((status, &problem["position"]["line"]), (400, &json!(2)), "{problem}");
@@ -132,16 +133,22 @@ async fn a_request_sent_again_under_its_key_is_written_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_of_one_key_keep_their_order_in_one_partition() {
     let world = World::start().await;
-    let body: Vec<String> = (0..60).map(|minute| order(minute, ["north", "south"][minute as usize % 2], "1")).collect();
+    let body: Vec<String> =
+        (0..60).map(|minute| order(minute, ["north", "south"][minute as usize % 2], "1")).collect();
     let (status, _) = world.post(&format!("{EVENTS}?key=shop"), body.join("\n"), None).await;
     assert_eq!(status, 202);
     for shop in ["north", "south"] {
         let records = world.kafka.read_all(&world.topic);
         let of_shop: Vec<(i32, String)> = (records.into_iter())
-            .map(|((partition, _), payload)| (partition, String::from_utf8(payload.expect("a payload")).expect("JSON")))
+            .map(|((partition, _), payload)| {
+                (partition, String::from_utf8(payload.expect("a payload")).expect("JSON"))
+            })
             .filter(|(_, payload)| payload.contains(shop))
             .collect();
-        assert!(of_shop.windows(2).all(|pair| pair[0].0 == pair[1].0 && pair[0].1 < pair[1].1), "{of_shop:?}");
+        assert!(
+            of_shop.windows(2).all(|pair| pair[0].0 == pair[1].0 && pair[0].1 < pair[1].1),
+            "{of_shop:?}"
+        );
     }
     world.stop().await;
 }
@@ -162,9 +169,14 @@ async fn wrong_requests_are_problems_and_write_nothing() {
     assert_eq!(status, 400, "{problem}");
     let (status, problem) = world.post(EVENTS, vec![b' '; (16 << 20) + 1], None).await;
     assert_eq!(status, 413, "{problem}");
-    let (status, receipt) = world.post(EVENTS, format!("{}\n{one}", order(1, &"x".repeat(1_000_000), "1")), None).await;
-    assert_eq!((status, &receipt["accepted"], &receipt["rejected"][0]["kind"]), (202, &json!(1), &json!("too_large")));
-    let get = world.platform.client.get(world.platform.url(EVENTS)).timeout(Duration::from_secs(5)).send().await;
+    let (status, receipt) =
+        world.post(EVENTS, format!("{}\n{one}", order(1, &"x".repeat(1_000_000), "1")), None).await;
+    assert_eq!(
+        (status, &receipt["accepted"], &receipt["rejected"][0]["kind"]),
+        (202, &json!(1), &json!("too_large"))
+    );
+    let get =
+        world.platform.client.get(world.platform.url(EVENTS)).timeout(Duration::from_secs(5)).send().await;
     assert_eq!(get.expect("the server answers").status(), 405);
     assert_eq!(world.records(), [one]);
     world.stop().await;

@@ -34,7 +34,10 @@ pub async fn serve(place: &Place) -> anyhow::Result<ExitCode> {
         Ok(kafka) => (Some(kafka.log()), Some(Arc::new(kafka.producer()?) as Arc<dyn Sink>)),
         Err(error) => {
             let error = format!("{error:#}");
-            tracing::warn!(error, "status will not say where the log begins and ends, and no events are taken");
+            tracing::warn!(
+                error,
+                "status will not say where the log begins and ends, and no events are taken"
+            );
             (None, None)
         }
     };

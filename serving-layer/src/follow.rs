@@ -79,7 +79,8 @@ impl Follow {
         every: Duration,
         last_event: Option<&str>,
     ) -> Result<impl Stream<Item = Bytes> + use<>, Refusal> {
-        let full = || Refusal::too_many(format!("{MOST_FOLLOWERS} followers are all that this server has room for"));
+        let full =
+            || Refusal::too_many(format!("{MOST_FOLLOWERS} followers are all that this server has room for"));
         let room = self.room.clone().try_acquire_owned().map_err(|_| full())?;
         // What is wrong with the question is said before the stream begins.
         let answer = self.serving.ask(&query).await?;

@@ -96,8 +96,11 @@ impl Ingest {
             && stream.field(name).is_none()
         {
             let fields = stream.fields.iter().map(|field| field.name.as_str());
-            return Err(Refusal { reason: Reason::WrongQuestion, ..Refusal::unknown_name("field", name, fields) }
-                .at("key", name));
+            return Err(Refusal {
+                reason: Reason::WrongQuestion,
+                ..Refusal::unknown_name("field", name, fields)
+            }
+            .at("key", name));
         }
         let size = u32::try_from(body.len().max(1)).unwrap_or(u32::MAX);
         let room = self.room.clone().try_acquire_many_owned(size).map_err(|_| busy())?;
@@ -128,7 +131,9 @@ impl Ingest {
         });
         match tokio::time::timeout(PATIENCE, sending).await {
             Ok(Ok(taken)) => taken,
-            Ok(Err(error)) => Err(Refusal::new(Reason::Failed, format!("taking events was interrupted: {error}"))),
+            Ok(Err(error)) => {
+                Err(Refusal::new(Reason::Failed, format!("taking events was interrupted: {error}")))
+            }
             Err(_) => Err(Refusal::not_ready(format!(
                 "the log did not acknowledge the events within {} s; they may yet be written: send them again with the \
                  same Idempotency-Key",
@@ -172,7 +177,8 @@ async fn send(
 fn check(stream: &Stream, body: &[u8], key: Option<&str>) -> Result<Checked, Refusal> {
     let lines = lines::split(body)?;
     if lines.len() > MOST_LINES {
-        let detail = format!("{} events are more than the {MOST_LINES} that one request may bring", lines.len());
+        let detail =
+            format!("{} events are more than the {MOST_LINES} that one request may bring", lines.len());
         return Err(Refusal::new(Reason::TooLarge, detail));
     }
     let mut records = Records::new(Partition(0), Offset(0));

@@ -16,8 +16,11 @@ async fn everything_that_the_page_names_is_served_here_with_its_type() {
     assert_eq!(page.status(), 200);
     assert_eq!(page.headers()[CONTENT_TYPE], "text/html; charset=utf-8");
     let page = page.text().await.expect("the page is text");
-    let mut wanted: Vec<String> =
-        [quoted(&page, "src=\""), quoted(&page, "href=\"/")].into_iter().flatten().map(str::to_string).collect();
+    let mut wanted: Vec<String> = [quoted(&page, "src=\""), quoted(&page, "href=\"/")]
+        .into_iter()
+        .flatten()
+        .map(str::to_string)
+        .collect();
     wanted.retain(|name| name.contains("assets/"));
     assert!(wanted.len() >= 5, "{wanted:?}");
     let mut seen = std::collections::BTreeSet::new();
@@ -37,7 +40,10 @@ async fn everything_that_the_page_names_is_served_here_with_its_type() {
         let text = response.text().await.expect("assets are text");
         wanted.extend(quoted(&text, "from \"./").map(|module| format!("assets/{module}")));
     }
-    assert!(seen.contains("/assets/chart.js"), "modules are found through the modules that import them: {seen:?}");
+    assert!(
+        seen.contains("/assets/chart.js"),
+        "modules are found through the modules that import them: {seen:?}"
+    );
 }
 
 #[tokio::test]

@@ -32,12 +32,14 @@ impl Following {
             if let Some((frame, rest)) = self.buffer.split_once("\n\n") {
                 let (frame, rest) = (frame.to_string(), rest.to_string());
                 self.buffer = rest;
-                let field = |name: &str| frame.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+                let field =
+                    |name: &str| frame.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
                 let Some(event) = field("event:") else { continue };
                 if let Some(id) = field("id:") {
                     self.last_event = id.to_string();
                 }
-                let data = serde_json::from_str(field("data:").expect("events have data")).expect("data is JSON");
+                let data =
+                    serde_json::from_str(field("data:").expect("events have data")).expect("data is JSON");
                 return Some((event.to_string(), data));
             }
             let chunk = tokio::time::timeout(Duration::from_secs(20), self.response.chunk()).await;
@@ -94,7 +96,11 @@ async fn a_follower_gets_all_rows_and_then_those_that_change() {
     for count in 1..4 {
         move_on(&world, count);
         let change = following.change().await;
-        assert_eq!((&change["reset"], change["rows"].as_array().map(Vec::len)), (&json!(false), Some(1)), "{change}");
+        assert_eq!(
+            (&change["reset"], change["rows"].as_array().map(Vec::len)),
+            (&json!(false), Some(1)),
+            "{change}"
+        );
         assert_eq!(change["answer"]["live"]["0"], 4 + count);
         assert_eq!(following.rows, answered(&world).await);
     }

@@ -45,7 +45,11 @@ async fn slow_readers_of_large_answers_are_let_go_while_others_are_served() {
         for _ in 0..20 {
             let began = Instant::now();
             world.ask(json!({ "view": "trips_hourly" })).await;
-            assert!(began.elapsed() < Duration::from_secs(2), "a small question waits: {:?}", began.elapsed());
+            assert!(
+                began.elapsed() < Duration::from_secs(2),
+                "a small question waits: {:?}",
+                began.elapsed()
+            );
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };

@@ -78,6 +78,7 @@ async fn a_full_log_asks_for_patience() {
 
 #[tokio::test]
 async fn a_server_without_kafka_says_so() {
-    let refused = Ingest::new(None).take(&stream(), three(), None, None).await.expect_err("there is no Kafka");
+    let refused =
+        Ingest::new(None).take(&stream(), three(), None, None).await.expect_err("there is no Kafka");
     assert_eq!(refused.reason, Reason::NotReady, "{refused}");
 }

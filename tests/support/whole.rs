@@ -86,7 +86,8 @@ impl Whole {
         let node = Arc::new(node.expect("threads can be had"));
         let serve = ServeSettings { workers: Some(1), ..ServeSettings::new("127.0.0.1:0") };
         let project = Arc::new(self.world.project.clone());
-        let server = Server::start(serve, project, self.world.store.clone(), node.clone(), Some(log), None).await;
+        let server =
+            Server::start(serve, project, self.world.store.clone(), node.clone(), Some(log), None).await;
         (self.node, self.server) = (Some(node), Some(server.expect("the server starts")));
     }
 

@@ -68,7 +68,11 @@ pub fn rows_by_key(answer: &Answer) -> BTreeMap<Vec<u8>, Vec<u8>> {
         key
     };
     let text = lines(answer);
-    text.split(|byte| *byte == b'\n').take(answer.rows).enumerate().map(|(row, line)| (key(row), line.to_vec())).collect()
+    text.split(|byte| *byte == b'\n')
+        .take(answer.rows)
+        .enumerate()
+        .map(|(row, line)| (key(row), line.to_vec()))
+        .collect()
 }
 
 /// The columns, and the answer block.
@@ -77,7 +81,8 @@ pub fn columns(answer: &Answer) -> String {
 }
 
 pub fn block(answer: &Answer) -> String {
-    serde_json::to_string(&answer.block).expect("strings, numbers and maps with integer keys have a JSON form")
+    serde_json::to_string(&answer.block)
+        .expect("strings, numbers and maps with integer keys have a JSON form")
 }
 
 #[derive(Serialize)]

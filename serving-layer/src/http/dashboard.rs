@@ -22,7 +22,6 @@ const IMAGE: &str = "image/svg+xml";
 /// The name under which the page itself lies here; no path leads to an empty name.
 const PAGE: &str = "";
 
-
 const ASSETS: &[Asset] = &[
     Asset { name: PAGE, media_type: HTML, bytes: include_bytes!("../dashboard/index.html") },
     Asset { name: "main.js", media_type: SCRIPT, bytes: include_bytes!("../dashboard/main.js") },
@@ -33,8 +32,16 @@ const ASSETS: &[Asset] = &[
     Asset { name: "dom.js", media_type: SCRIPT, bytes: include_bytes!("../dashboard/dom.js") },
     Asset { name: "dashboard.css", media_type: STYLE, bytes: include_bytes!("../dashboard/dashboard.css") },
     Asset { name: "icon.svg", media_type: IMAGE, bytes: include_bytes!("../dashboard/icon.svg") },
-    Asset { name: "uPlot.js", media_type: SCRIPT, bytes: include_bytes!("../dashboard/vendor/uPlot.iife.min.js") },
-    Asset { name: "uPlot.css", media_type: STYLE, bytes: include_bytes!("../dashboard/vendor/uPlot.min.css") },
+    Asset {
+        name: "uPlot.js",
+        media_type: SCRIPT,
+        bytes: include_bytes!("../dashboard/vendor/uPlot.iife.min.js"),
+    },
+    Asset {
+        name: "uPlot.css",
+        media_type: STYLE,
+        bytes: include_bytes!("../dashboard/vendor/uPlot.min.css"),
+    },
 ];
 
 /// Nothing but this server's own, no markup or script from data, no frame around it.

@@ -22,7 +22,12 @@ pub async fn live(
     for (name, text) in own {
         match name.as_str() {
             "every" => every = interval(&text)?,
-            _ => return Err(Refusal::wrong("format", "changes are server-sent events: there is no other format")),
+            _ => {
+                return Err(Refusal::wrong(
+                    "format",
+                    "changes are server-sent events: there is no other format",
+                ));
+            }
         }
     }
     let query = Query::from_parameters(&view, &question)?;
@@ -48,7 +53,9 @@ pub async fn live(
 /// `500ms`, `2s`, `1m`.
 fn interval(text: &str) -> Result<Duration, Refusal> {
     let expected = || {
-        let detail = format!("every is \"{text}\", expected a duration from {SHORTEST:?} to {LONGEST:?}, such as 500ms or 2s");
+        let detail = format!(
+            "every is \"{text}\", expected a duration from {SHORTEST:?} to {LONGEST:?}, such as 500ms or 2s"
+        );
         Refusal::wrong_at("every", text, detail)
     };
     let every = crate::query::duration(text).ok_or_else(expected)?;

@@ -77,7 +77,8 @@ impl Kept {
         match remembered.requests.get(&name) {
             Some(known) if known.fingerprint == fingerprint => Ok(known.request.clone()),
             Some(_) => {
-                let detail = "this Idempotency-Key came before with other events: give each request a key of its own";
+                let detail =
+                    "this Idempotency-Key came before with other events: give each request a key of its own";
                 Err(Refusal::new(Reason::Unmet, detail))
             }
             None => {
