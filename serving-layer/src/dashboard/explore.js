@@ -158,7 +158,7 @@ function chart({ live, batch, window, measure, split, meta }) {
   const keys = [];
   const lines = [];
   if (split) {
-    const groups = Map.groupBy(live.data, (row) => row[split]);
+    const groups = Map.groupBy(live.data, (row) => (row._overflow ? "beyond the budget" : row[split]));
     const weight = (rows) => rows.reduce((sum, row) => sum + Math.abs(value(row, measure) ?? 0), 0);
     const largest = [...groups].sort((one, other) => weight(other[1]) - weight(one[1])).slice(0, LINES);
     largest.forEach(([name, rows], index) => {
@@ -214,7 +214,7 @@ function table({ live, batch, window, measure, split, meta }) {
     const exact = meta.exact || (settled && !row._live);
     return element("tr", {},
       element("td", {}, row[window]),
-      split ? element("td", {}, cell(row[split])) : null,
+      split ? element("td", {}, row._overflow ? "beyond the budget" : cell(row[split])) : null,
       element("td", { class: "number" }, cell(row[measure])),
       element("td", { class: exact ? "mark" : "mark estimate" }, exact ? "exact" : `≈ estimate${bound ?? ""}`),
       element("td", { class: "mark" }, row._live ? "with live records" : "below the watershed"));

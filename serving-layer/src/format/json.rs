@@ -64,6 +64,14 @@ pub fn rows_by_key(answer: &Answer) -> BTreeMap<Vec<u8>, Vec<u8>> {
             key.push(b':');
             value(&mut key, &column.values[row], answer.zone);
         }
+        // Its dimensions are NULL, as those of another row may be.
+        if answer.overflow.as_ref().is_some_and(|overflow| overflow[row]) {
+            key.extend_from_slice(if keys.is_empty() {
+                b"\"_overflow\":true"
+            } else {
+                b",\"_overflow\":true"
+            });
+        }
         key.push(b'}');
         key
     };
