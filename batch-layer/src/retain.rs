@@ -88,9 +88,14 @@ pub(crate) async fn retain(
         let found = store.list_objects(&folder).await?;
         unnamed.extend(found.into_iter().filter(orphaned).map(|object| object.path));
     }
-    // Counted up, for numbers have no holes: this sees what a listing may not show yet, and a version that came
-    // meanwhile, such as a rollback to an old one.
+    // Counted down and up, for numbers have no holes: this sees what a listing may not show yet, and a version that
+    // came meanwhile, such as a rollback to an old one.
     let mut version = published.get(dropped.len()).map_or(newest.version, |(oldest_kept, _)| *oldest_kept);
+    while let Some(before) = version.0.checked_sub(1).filter(|before| *before > 0).map(Version)
+        && store.manifest(stream, before).await?.is_some()
+    {
+        version = before;
+    }
     loop {
         match store.manifest(stream, version).await? {
             Some(manifest) => named(&manifest).for_each(|path| _ = unnamed.remove(&path)),

@@ -15,20 +15,31 @@ async fn send(world: &World) -> TcpStream {
     stream
 }
 
-/// Reads a byte now and then until the connection ends.
-async fn trickle(mut stream: TcpStream) -> Duration {
-    let mut byte = [0];
-    _ = stream.read(&mut byte).await;
-    let began = Instant::now();
-    while let Ok(1) = stream.read(&mut byte).await {
-        assert!(began.elapsed() < Duration::from_secs(40), "a slow reader is still served");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        // What the system's buffers hold would take hours: it is enough to see whether the other end is there.
-        if stream.write_all(b"\r\n").await.is_err() {
-            break;
-        }
+/// For how long a byte is read now and then. A slow reader is to be let go before.
+const TRICKLE: Duration = Duration::from_secs(22);
+
+/// Reads a byte now and then. Whether the server has let go then; `None` for one that it had no room for.
+async fn trickle(mut stream: TcpStream) -> Option<bool> {
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.expect("an answer begins");
+    if status.ends_with(b"429") {
+        return None;
     }
-    began.elapsed()
+    let (began, mut byte) = (Instant::now(), [0]);
+    while began.elapsed() < TRICKLE {
+        if !matches!(stream.read(&mut byte).await, Ok(1)) {
+            return Some(true);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    // The system's buffers hold more than is read here: only writing shows whether the other end is there.
+    for _ in 0..2 {
+        if stream.write_all(b"\r\n").await.is_err() {
+            return Some(true);
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    Some(false)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -54,10 +65,11 @@ async fn slow_readers_of_large_answers_are_let_go_while_others_are_served() {
         }
     };
     let (ended, ()) = tokio::join!(readers, healthy);
-    for ended in ended {
-        let after = ended.expect("the reader ends");
-        assert!(after < Duration::from_secs(30), "a slow reader was served for {after:?}");
-    }
+    let ended: Vec<bool> = ended.into_iter().filter_map(|ended| ended.expect("the reader ends")).collect();
+    assert!(
+        !ended.is_empty() && ended.iter().all(|let_go| *let_go),
+        "slow readers are still served: {ended:?}"
+    );
     // Their room is free again.
     assert_eq!(world.get(LARGE).await.status(), 200);
 }

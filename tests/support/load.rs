@@ -319,7 +319,10 @@ impl Judge {
     pub fn would_notice(&mut self, answer: &Json) -> bool {
         let mut claims = |partition: i32, off: i64| {
             let mut claiming = answer.clone();
-            claiming["answer"]["live"][partition.to_string()] = json!(reach(answer, "live", partition) + off);
+            let until = reach(answer, "live", partition) + off;
+            claiming["answer"]["live"][partition.to_string()] = json!(until);
+            let watershed = reach(answer, "watershed", partition).min(until);
+            claiming["answer"]["watershed"][partition.to_string()] = json!(watershed);
             self.check(0, &claiming).is_err()
         };
         // A record or two may be no order.
