@@ -124,7 +124,8 @@ async fn a_follower_that_comes_back_hears_what_it_missed_or_everything() {
     let world = World::with_both_sides().await;
     let mut stays = Following::start(&world, OFTEN, None).await;
     let mut away = Following::start(&world, OFTEN, None).await;
-    (stays.change().await, away.change().await);
+    stays.change().await;
+    away.change().await;
     let (heard, rows) = (away.last_event.clone(), away.rows.clone());
     drop(away);
     for count in 1..3 {

@@ -453,7 +453,7 @@ impl History {
             self.runs.retain_mut(|run| run.step(world).is_none());
             self.compare();
         }
-        if self.runs.is_empty() && round >= OPENED && round % 8 == 0 && !self.all_is_published() {
+        if self.runs.is_empty() && round >= OPENED && round.is_multiple_of(8) && !self.all_is_published() {
             self.begin(Kind::Batch { full: false, accept_gap: true });
         }
     }

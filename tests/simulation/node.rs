@@ -40,7 +40,7 @@ pub struct Node {
     replaying: Replaying,
     decoder: Decoder,
     known: Known,
-    refreshing: Option<Task<(Known, Result<Option<StoreError>, StoreError>)>>,
+    refreshing: Option<Task<Refreshed>>,
     slots: BTreeMap<Partition, Slot>,
     /// What the group delivers next, of the partitions that were started.
     positions: BTreeMap<Partition, Offset>,
@@ -53,7 +53,11 @@ pub struct Node {
     pub stalled_until: Duration,
 }
 
+/// What a look at the store knows then, and how it went.
+type Refreshed = (Known, Result<Option<StoreError>, StoreError>);
+
 /// A partition as whoever asks finds it.
+#[expect(clippy::large_enum_variant, reason = "a node has a handful, and nearly all of them are open")]
 enum Slot {
     Opening,
     Stuck(String),

@@ -27,7 +27,9 @@ pub enum Asked {
 }
 
 /// Where an answer is left, and where it is waited for.
-pub struct Answering<T>(Arc<Mutex<Option<Result<Vec<T>, LiveError>>>>);
+pub struct Answering<T>(Left<T>);
+
+type Left<T> = Arc<Mutex<Option<Result<Vec<T>, LiveError>>>>;
 
 impl<T> Clone for Answering<T> {
     fn clone(&self) -> Self {
