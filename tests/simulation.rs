@@ -29,7 +29,7 @@ use self::fault::Fault;
 use self::history::History;
 
 /// How many histories are run unless the environment says otherwise.
-const HISTORIES: u64 = 5_000;
+const HISTORIES: u64 = 10_000;
 /// So often every kind of fault must have struck by then.
 const LEAST: u64 = 1_000;
 

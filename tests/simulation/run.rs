@@ -34,7 +34,7 @@ impl Run {
             chunk_rows: if small { 1 + fate.below(12) } else { 1_000 },
             group_bytes: if fate.one_in(3) { 1 } else { 1 << 20 },
             retention: Retention {
-                versions: 1 + fate.below(3),
+                versions: world.keep_versions,
                 superseded: Duration::from_millis(fate.within(0..300) as u64),
                 orphans: Duration::from_millis(fate.within(300..1_500) as u64),
             },

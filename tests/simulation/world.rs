@@ -28,6 +28,8 @@ pub struct World {
     pub tables: Tables,
     /// What a process that starts now is told to answer.
     pub definition: Definition,
+    /// How many versions every run keeps: a rollback counts on it.
+    pub keep_versions: usize,
     /// By partition, the last written ones.
     pub checkpoints: BTreeMap<Partition, Vec<Bytes>>,
     records: BTreeMap<Partition, History>,
@@ -49,6 +51,7 @@ impl World {
             store: objects.store(),
             tables: Tables::default(),
             definition: rides::definition(0),
+            keep_versions: 1 + fate.below(3),
             checkpoints: BTreeMap::new(),
             records: BTreeMap::new(),
             open: BTreeMap::new(),
