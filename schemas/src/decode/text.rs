@@ -30,7 +30,7 @@ pub(super) fn unescape(escaped: &str, text: &mut String) -> Result<(), LoneSurro
     Ok(())
 }
 
-/// The character of `uXXXX`, or of `uXXXX\uXXXX` for a surrogate pair, and how many bytes it took.
+/// The character of a `u` with four digits, or of two such for a surrogate pair, and how many bytes it took.
 fn unicode(escape: &str) -> Option<(char, usize)> {
     let unit = |at: usize| u32::from_str_radix(escape.get(at..at + 4)?, 16).ok();
     let first = unit(1)?;
