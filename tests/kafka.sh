@@ -7,7 +7,8 @@
 #
 # The command sees WATERSHED_TEST_KAFKA=host:port, and its exit code is this script's. Kafka's jars come from
 # Maven Central once and stay in the user's cache; data live in a temporary folder that is removed at the end.
-# KAFKA_VERSION chooses another release; KAFKA_KEEP=1 keeps the folder, with Kafka's own log in it.
+# KAFKA_VERSION chooses another release; KAFKA_KEEP=1 keeps the folder, with Kafka's own log in it. KAFKA_SUPERVISE=1
+# starts a Kafka that was killed again: the command finds its process id in the file WATERSHED_TEST_KAFKA_PID_FILE.
 set -euo pipefail
 
 version="${KAFKA_VERSION:-4.1.1}"
@@ -117,19 +118,32 @@ start_kafka() {
   java -Dlog4j2.configurationFile="$work/log4j2.properties" -cp "$cache/jars/*" \
     kafka.tools.StorageTool format -t "$cluster_id" -c "$work/server.properties" --ignore-formatted \
     >>"$work/kafka.log" 2>&1 || { say "format failed:"; tail -n 20 "$work/kafka.log" >&2; exit 70; }
-  java -Xms256m -Xmx512m -Dlog4j2.configurationFile="$work/log4j2.properties" -cp "$cache/jars/*" \
-    kafka.Kafka "$work/server.properties" >>"$work/kafka.log" 2>&1 </dev/null &
+  keep_running &
   kafka_pid=$!
 }
 
+# One Kafka; under supervision another one whenever it ends before its time.
+keep_running() {
+  while :; do
+    java -Xms256m -Xmx512m -Dlog4j2.configurationFile="$work/log4j2.properties" -cp "$cache/jars/*" \
+      kafka.Kafka "$work/server.properties" >>"$work/kafka.log" 2>&1 </dev/null &
+    echo "$!" >"$work/kafka.pid"
+    wait "$!" || true
+    [ "${KAFKA_SUPERVISE:-0}" = 1 ] && [ ! -e "$work/stopping" ] || return 0
+  done
+}
+
 stop_kafka() {
+  touch "$work/stopping"
   if [ -n "${kafka_pid:-}" ] && kill -0 "$kafka_pid" 2>/dev/null; then
-    kill "$kafka_pid" 2>/dev/null || true
+    local pid
+    pid="$(cat "$work/kafka.pid")"
+    kill "$pid" 2>/dev/null || true
     for _ in $(seq 100); do
-      kill -0 "$kafka_pid" 2>/dev/null || break
+      kill -0 "$pid" 2>/dev/null || break
       sleep 0.1
     done
-    kill -9 "$kafka_pid" 2>/dev/null || true
+    kill -9 "$pid" 2>/dev/null || true
     wait "$kafka_pid" 2>/dev/null || true
   fi
   if [ "${KAFKA_KEEP:-0}" = 1 ]; then say "kept $work"; else rm -rf "$work"; fi
@@ -174,6 +188,7 @@ write_settings
 start_kafka
 wait_until_ready
 export WATERSHED_TEST_KAFKA="127.0.0.1:$port"
+[ "${KAFKA_SUPERVISE:-0}" = 1 ] && export WATERSHED_TEST_KAFKA_PID_FILE="$work/kafka.pid"
 say "Apache Kafka $version listens on $WATERSHED_TEST_KAFKA"
 if [ "$#" -eq 0 ]; then
   echo "$WATERSHED_TEST_KAFKA"

@@ -178,7 +178,7 @@ impl Fold {
         std::mem::replace(&mut self.changes, Changes::none())
     }
 
-    pub(crate) fn is_void(&self) -> bool {
+    pub fn is_void(&self) -> bool {
         self.void.is_some()
     }
 

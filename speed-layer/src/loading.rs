@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use tokio::task::spawn_blocking;
 use watershed_schemas::layout::{self, Object};
 use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
 use watershed_schemas::view::View;
@@ -51,7 +50,7 @@ pub async fn load(
         }
         let decoding = {
             let (chain, stream, views) = (chain.clone(), stream.to_string(), views.clone());
-            spawn_blocking(move || {
+            store.beside(move || {
                 let chain: Vec<&StoredLink> = chain.iter().map(|link| &**link).collect();
                 Checkpoint::of(&chain, &stream, partition, &views)
             })
@@ -137,7 +136,7 @@ async fn open(store: &Store, path: &str) -> Result<Option<Arc<StoredLink>>, Stor
     };
     let opening = {
         let path = path.to_string();
-        spawn_blocking(move || StoredLink::open(&path, bytes))
+        store.beside(move || StoredLink::open(&path, bytes))
     };
     match opening.await {
         Ok(Ok(link)) => Ok(Some(Arc::new(link))),

@@ -16,10 +16,11 @@ use watershed_schemas::log::{Log, Reader};
 use watershed_schemas::offsets::{OffsetRange, Partition};
 
 use crate::dataset::{self, Events};
+use crate::held::Held;
 use crate::landed::{Landed, Piece};
 use crate::replaying::{Missing, Place, ReplayError, Replaying};
 use crate::run::{decoder, fields_read};
-use crate::shared::{Held, Shared};
+use crate::shared::Shared;
 use crate::stretch::Stretch;
 use crate::trouble::Source;
 

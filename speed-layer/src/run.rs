@@ -17,9 +17,10 @@ use watershed_schemas::log::{Delivery, Log, LogError, Records, Subscription};
 use watershed_schemas::offsets::{Offset, Offsets, Partition};
 
 use crate::following::{Command, Event, FIRST_PAUSE, Following};
+use crate::held::{Broken, Held};
 use crate::opening::{self, Found};
 use crate::partition::PartitionEpochs;
-use crate::shared::{Broken, Held, Shared, Slot};
+use crate::shared::{Shared, Slot};
 use crate::stretch::Stretch;
 use crate::wanted::Wanted;
 use crate::{loading, recognising, saving};

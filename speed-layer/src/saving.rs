@@ -8,27 +8,28 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use watershed_schemas::layout;
 use watershed_schemas::offsets::Partition;
-use watershed_store::StoreError;
+use watershed_store::{Interrupted, Store, StoreError};
 
 use crate::checkpoint::{CheckpointError, Link, Snapshot};
+use crate::held::{Broken, Held};
 use crate::partition::PartitionEpochs;
-use crate::shared::{Broken, Held, Shared, now_ms};
+use crate::shared::{Shared, now_ms};
 use crate::trouble::Source;
 
+/// Why a partition is not saved.
 #[derive(Debug, thiserror::Error)]
-enum SaveError {
+pub enum SaveError {
     #[error("{0}")]
     Folds(Broken),
     #[error(transparent)]
     Encode(#[from] CheckpointError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("encoding broke off: {0}")]
-    Broken(#[from] JoinError),
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
 }
 
 /// Saves what has changed, time and again, until the task is aborted.
@@ -50,7 +51,10 @@ pub(crate) async fn save_all(shared: &Arc<Shared>, partitions: Vec<(Partition, A
     if partitions.is_empty() {
         return;
     }
-    let saves = partitions.iter().map(|(partition, held)| save(shared, *partition, held));
+    let saves = partitions.iter().map(async |(partition, held)| {
+        let _one_at_a_time = shared.saving.lock().await;
+        save(&shared.store, &shared.stream.name, *partition, held).await
+    });
     let trouble = match timeout(limit, join_all(saves)).await {
         Ok(results) => results.into_iter().find_map(Result::err).map(|error| format!("checkpoint: {error}")),
         Err(_) => Some(format!("checkpoint: not written within {limit:?}")),
@@ -61,20 +65,25 @@ pub(crate) async fn save_all(shared: &Arc<Shared>, partitions: Vec<(Partition, A
     shared.set_trouble(Source::Checkpoint, trouble);
 }
 
-async fn save(shared: &Arc<Shared>, partition: Partition, held: &Arc<Held>) -> Result<(), SaveError> {
-    let _one_at_a_time = shared.saving.lock().await;
+/// Saves a partition if it has changed, and removes what is then needed no more. Two saves of a node must not overlap.
+pub async fn save(
+    store: &Store,
+    stream: &str,
+    partition: Partition,
+    held: &Arc<Held>,
+) -> Result<(), SaveError> {
     let sealing = {
-        let (shared, held) = (shared.clone(), held.clone());
-        spawn_blocking(move || seal(&shared, &held))
+        let (stream, held) = (stream.to_string(), held.clone());
+        store.beside(move || seal(&stream, &held))
     };
     let Some((link, bytes)) = sealing.await?? else { return Ok(()) };
-    shared.store.put(&link.path, bytes).await?;
-    change(held, move |epochs| epochs.chain_mut().wrote(link)).await?;
-    tidy(shared, partition, held).await
+    store.put(&link.path, bytes).await?;
+    change(store, held, move |epochs| epochs.chain_mut().wrote(link)).await?;
+    tidy(store, stream, partition, held).await
 }
 
 /// `None` if nothing has changed since the last checkpoint.
-fn seal(shared: &Shared, held: &Held) -> Result<Option<(Link, Bytes)>, SaveError> {
+fn seal(stream: &str, held: &Held) -> Result<Option<(Link, Bytes)>, SaveError> {
     let is_saved = |epochs: &PartitionEpochs| epochs.chain().has(epochs.revision());
     if is_saved(&*held.read().map_err(SaveError::Folds)?) {
         return Ok(None);
@@ -84,37 +93,38 @@ fn seal(shared: &Shared, held: &Held) -> Result<Option<(Link, Bytes)>, SaveError
         epochs.cut();
         // Nothing is folded until the rows are copied; whoever only reads need not wait for that.
         let epochs = RwLockWriteGuard::downgrade(epochs);
-        Snapshot::next(&shared.stream.name, &epochs)
+        Snapshot::next(stream, &epochs)
     };
     Ok(Some(snapshot.seal()?))
 }
 
 /// Removes what nobody needs any more, and looks whether all that is needed is there.
-async fn tidy(shared: &Arc<Shared>, partition: Partition, held: &Arc<Held>) -> Result<(), SaveError> {
-    let listed = shared.store.list_objects(&layout::checkpoints(&shared.stream.name, partition)).await?;
-    let (missing, removable) =
-        change(held, move |epochs| (epochs.chain().missing(&listed), epochs.chain_mut().removable(&listed)))
-            .await?;
+async fn tidy(store: &Store, stream: &str, partition: Partition, held: &Arc<Held>) -> Result<(), SaveError> {
+    let listed = store.list_objects(&layout::checkpoints(stream, partition)).await?;
+    let look = move |epochs: &mut PartitionEpochs| {
+        (epochs.chain().missing(&listed), epochs.chain_mut().removable(&listed))
+    };
+    let (missing, removable) = change(store, held, look).await?;
     for path in missing {
         // A listing may be late.
-        if !shared.store.exists(&path).await? {
-            let stream = &shared.stream.name;
+        if !store.exists(&path).await? {
             tracing::warn!(stream, path, "a checkpoint is gone: the next one is written whole");
-            change(held, |epochs| epochs.chain_mut().break_off()).await?;
+            change(store, held, |epochs| epochs.chain_mut().break_off()).await?;
         }
     }
     for path in removable {
-        shared.store.delete(&path).await?;
+        store.delete(&path).await?;
     }
     Ok(())
 }
 
 /// Changes a partition as soon as its readers let go of it.
 async fn change<T: Send + 'static>(
+    store: &Store,
     held: &Arc<Held>,
     change: impl FnOnce(&mut PartitionEpochs) -> T + Send + 'static,
 ) -> Result<T, SaveError> {
     let held = held.clone();
-    spawn_blocking(move || held.write().map(|mut epochs| change(&mut epochs)).map_err(SaveError::Folds))
-        .await?
+    let changed = store.beside(move || held.write().map(|mut epochs| change(&mut epochs)));
+    changed.await?.map_err(SaveError::Folds)
 }

@@ -1,14 +1,8 @@
 //! What the threads and tasks of one stream share.
-//!
-//! Each partition has a lock of its own: readers see one consistent cut per partition, and the fold of
-//! one partition waits for readers of that partition only.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use watershed_schemas::decode::DeadLetter;
@@ -18,7 +12,7 @@ use watershed_schemas::view::View;
 use watershed_store::Store;
 
 use crate::budgets::{Budgets, ViewBudget};
-use crate::partition::PartitionEpochs;
+use crate::held::{Broken, Held};
 use crate::settings::SpeedSettings;
 use crate::trouble::Source;
 use crate::wanted::Wanted;
@@ -55,15 +49,6 @@ pub(crate) enum Slot {
     Open(Arc<Held>),
 }
 
-/// The folds of an open partition.
-pub(crate) struct Held {
-    epochs: RwLock<PartitionEpochs>,
-}
-
-/// A thread broke an invariant while it changed the partition: nobody may look at it any more.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Broken;
-
 /// Counters and positions that status and replies tell.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
@@ -75,40 +60,6 @@ pub(crate) struct Progress {
     pub records: u64,
     pub dead_letters: u64,
     pub reasons: BTreeMap<String, u64>,
-}
-
-impl Held {
-    pub fn new(epochs: PartitionEpochs) -> Arc<Held> {
-        Arc::new(Held { epochs: RwLock::new(epochs) })
-    }
-
-    pub fn read(&self) -> Result<RwLockReadGuard<'_, PartitionEpochs>, Broken> {
-        self.epochs.read().map_err(|_| Broken)
-    }
-
-    /// Never waits, unlike a look at the folds.
-    pub fn is_broken(&self) -> bool {
-        self.epochs.is_poisoned()
-    }
-
-    /// `Ok(None)` when a writer is at it.
-    pub fn try_read(&self) -> Result<Option<RwLockReadGuard<'_, PartitionEpochs>>, Broken> {
-        match self.epochs.try_read() {
-            Ok(epochs) => Ok(Some(epochs)),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Poisoned(_)) => Err(Broken),
-        }
-    }
-
-    pub fn write(&self) -> Result<RwLockWriteGuard<'_, PartitionEpochs>, Broken> {
-        self.epochs.write().map_err(|_| Broken)
-    }
-}
-
-impl fmt::Display for Broken {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a fold broke off; the partition is opened anew")
-    }
 }
 
 impl Shared {

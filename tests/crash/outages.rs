@@ -16,7 +16,7 @@ async fn a_broker_that_is_killed_and_started_again_costs_no_record_and_no_answer
     let seed = seed();
     let mut place = Deployment::start(1).await;
     if place.broker.is_none() {
-        println!("Apache Kafka is not this test's to restart: nothing shown");
+        println!("this Apache Kafka is not started again (KAFKA_SUPERVISE=1 tests/kafka.sh): nothing shown");
         return;
     }
     let speed = place.speed(0);
@@ -29,7 +29,7 @@ async fn a_broker_that_is_killed_and_started_again_costs_no_record_and_no_answer
         tokio::time::sleep(Duration::from_millis(700)).await;
         let run = place.begin_batch();
         tokio::time::sleep(Duration::from_millis(150 * round)).await;
-        let broker = place.broker.as_mut().expect("it is embedded");
+        let broker = place.broker.as_mut().expect("it may be killed");
         broker.kill();
         let answered = questions.answered();
         tokio::time::sleep(Duration::from_millis(600)).await;

@@ -108,7 +108,10 @@ impl History {
                 self.world.add_partition();
                 self.assign();
             }
-            95 => self.muddle_intents(),
+            95 => {
+                self.muddle_intents();
+                self.world.spoil_checkpoints();
+            }
             96 => self.redefine(),
             97 => self.restart_server(),
             98 => self.roll_back(),
@@ -125,13 +128,14 @@ impl History {
         for _ in 0..1 + world.fate.below(8) {
             match world.fate.below(60) {
                 0..20 => node.poll(world),
-                20..30 => node.answer(world),
-                30..40 => node.refresh(world),
-                40..55 => node.replay(world),
-                55..58 => {
+                20..30 => node.look(world),
+                30..38 => node.refresh(world),
+                38..52 => node.replay(world),
+                52..54 => {
                     let partition = world.any_partition();
                     node.save(partition, world);
                 }
+                54..58 => node.keep_saving(world),
                 58 => node.check(world),
                 _ => node.happen(Event::Tick, world),
             }
@@ -298,6 +302,7 @@ impl History {
             if self.fate().one_in(2) {
                 let owned = self.world.partitions().collect();
                 self.nodes[chosen].happen(Event::Revoked(owned), &mut self.world);
+                self.nodes[chosen].finish_saving(&self.world);
             }
             self.members[chosen] = false;
             self.replace(chosen);
@@ -416,6 +421,7 @@ impl History {
             self.compare();
             if self.is_settled() && (0..SERVERS).all(|server| self.answers_all(server)) {
                 self.nodes.iter().for_each(|node| node.check(&self.world));
+                self.check_checkpoints();
                 self.check_named_files();
                 return;
             }
@@ -433,7 +439,8 @@ impl History {
         for chosen in (0..NODES).filter(|chosen| self.members[*chosen]) {
             let (node, world) = (&mut self.nodes[chosen], &mut self.world);
             node.refresh(world);
-            node.answer(world);
+            node.look(world);
+            node.keep_saving(world);
             node.poll(world);
             node.replay(world);
             node.happen(Event::Tick, world);
@@ -474,6 +481,13 @@ impl History {
                 service.version(),
                 status.node
             );
+        }
+    }
+
+    /// What the nodes save is what they hold.
+    fn check_checkpoints(&mut self) {
+        for chosen in (0..NODES).filter(|chosen| self.members[*chosen]) {
+            self.nodes[chosen].check_saved(&self.world);
         }
     }
 

@@ -1,7 +1,8 @@
 //! A simulated node of the speed layer: the decisions that ship, carried out upon the simulated world.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, RwLockWriteGuard};
 use std::time::Duration;
 
 use ::support::live::{self, STREAM, TOPIC};
@@ -10,28 +11,32 @@ use watershed_schemas::invariants;
 use watershed_schemas::live::{LiveError, LiveStatus, Partials, PartialsRequest};
 use watershed_schemas::log::{Log, LogError, Records};
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
+use watershed_schemas::superseded;
 use watershed_schemas::value::Value;
-use watershed_speed::checkpoint::{Checkpoint, Snapshot};
+use watershed_speed::checkpoint::Checkpoint;
+use watershed_speed::epoch::{Fold, FoldKey};
 use watershed_speed::following::{Command, Event, Following};
-use watershed_speed::known;
+use watershed_speed::held::{Broken, Held};
 use watershed_speed::opening::{self, Found};
 use watershed_speed::partials::Reply;
 use watershed_speed::partition::PartitionEpochs;
 use watershed_speed::replaying::{Missing, ReplayError, Replaying};
+use watershed_speed::saving::{self, SaveError};
 use watershed_speed::status::ReadyEpochs;
 use watershed_speed::stretch::Stretch;
-use watershed_speed::wanted::{Known, wanted};
+use watershed_speed::wanted::{Definitions, Known};
+use watershed_speed::{known, loading};
 use watershed_store::StoreError;
 
 use super::fate::Task;
 use super::fault::Fault;
-use super::rides::{Definition, Question};
+use super::rides::{self, Definition, Question, VIEWS};
 use super::world::{World, away};
 use crate::following::shown;
 
 const RETRY: Duration = Duration::from_millis(100);
-/// How many checkpoints of a partition the store keeps.
-const KEPT: usize = 2;
+/// A look and a save take no more steps than this once all is calm.
+const STEPS: usize = 200;
 
 pub struct Node {
     name: usize,
@@ -40,6 +45,7 @@ pub struct Node {
     replaying: Replaying,
     decoder: Decoder,
     known: Known,
+    definitions: Definitions,
     refreshing: Option<Task<Refreshed>>,
     slots: BTreeMap<Partition, Slot>,
     /// What the group delivers next, of the partitions that were started.
@@ -47,7 +53,9 @@ pub struct Node {
     /// Where the log ended when it was last asked.
     ends: Offsets,
     /// Asked and not answered yet.
-    looks: Vec<(Partition, u64)>,
+    looks: Vec<Look>,
+    /// One after the other.
+    saves: VecDeque<Task<Result<(), SaveError>>>,
     quiet_until: Duration,
     /// Does nothing until then, and does not know it: a stall.
     pub stalled_until: Duration,
@@ -56,12 +64,18 @@ pub struct Node {
 /// What a look at the store knows then, and how it went.
 type Refreshed = (Known, Result<Option<StoreError>, StoreError>);
 
+/// A look at what the log and the store hold of a partition.
+struct Look {
+    partition: Partition,
+    look: u64,
+    finding: Task<Result<Found, String>>,
+}
+
 /// A partition as whoever asks finds it.
-#[expect(clippy::large_enum_variant, reason = "a node has a handful, and nearly all of them are open")]
 enum Slot {
     Opening,
     Stuck(String),
-    Open(PartitionEpochs),
+    Open(Arc<Held>),
 }
 
 impl Node {
@@ -72,6 +86,7 @@ impl Node {
         Node {
             name,
             following: Following::new(definition.views.clone(), RETRY),
+            definitions: Definitions::new(definition.views.clone()),
             replaying: Replaying::new(RETRY),
             decoder: Decoder::new(stream, &fields.into_iter().collect::<Vec<_>>()),
             definition,
@@ -81,6 +96,7 @@ impl Node {
             positions: BTreeMap::new(),
             ends: Offsets::new(),
             looks: Vec::new(),
+            saves: VecDeque::new(),
             quiet_until: Duration::ZERO,
             stalled_until: Duration::ZERO,
         }
@@ -105,12 +121,15 @@ impl Node {
         match command {
             Command::Await(partition) => _ = self.slots.insert(partition, Slot::Opening),
             Command::Stick { partition, reason } => _ = self.slots.insert(partition, Slot::Stuck(reason)),
-            Command::Look { partition, look } => self.looks.push((partition, look)),
+            Command::Look { partition, look } => {
+                let finding = Task::new(self.find(partition, world));
+                self.looks.push(Look { partition, look, finding });
+            }
             Command::Open(epochs) => {
                 let partition = epochs.partition();
                 let result = self.start(partition, epochs.live(), world);
                 if result.is_ok() {
-                    self.slots.insert(partition, Slot::Open(epochs));
+                    self.slots.insert(partition, Slot::Open(Held::new(epochs)));
                 }
                 return Some(Event::Started { partition, result });
             }
@@ -120,11 +139,8 @@ impl Node {
             }
             Command::Fold(records) => return Some(self.fold(&records)),
             Command::Heed(wanted) => {
-                let views = &self.definition.views;
-                for slot in self.slots.values_mut() {
-                    if let Slot::Open(epochs) = slot {
-                        opening::complete(epochs, &wanted, views);
-                    }
+                for (_, held) in self.open() {
+                    opening::complete(&mut whole(held.write()), &wanted, &self.definition.views);
                 }
             }
             Command::Release(partitions) => {
@@ -151,37 +167,41 @@ impl Node {
     fn fold(&mut self, records: &Records) -> Event {
         let (partition, range) = (Partition(records.partition), records.range());
         let decoded = self.decoder.decode(records);
-        let Some(Slot::Open(epochs)) = self.slots.get_mut(&partition) else {
-            panic!("only open partitions are folded");
-        };
         let stretch = Stretch::new(partition, range, &decoded.events);
-        match stretch.and_then(|stretch| epochs.fold(&stretch)) {
+        match stretch.and_then(|stretch| self.opened(partition).fold(&stretch)) {
             Ok(()) => Event::Folded { partition, live: range.until },
             Err(refused) => Event::Refused { partition, refused },
         }
     }
 
-    /// One of the looks that were asked for is answered.
-    pub fn answer(&mut self, world: &mut World) {
+    /// Goes on with one of the looks that were asked for.
+    pub fn look(&mut self, world: &mut World) {
         if self.looks.is_empty() {
             return;
         }
-        let (partition, look) = self.looks.swap_remove(world.fate.below(self.looks.len()));
-        let found = match world.fate.fault(Fault::FailedLook, 10) {
-            true => Err(away().to_string()),
-            false => Ok(self.found(partition, world)),
-        };
+        let chosen = world.fate.below(self.looks.len());
+        let finding = &mut self.looks[chosen].finding;
+        let Some(found) = steps(world).find_map(|_| finding.step()) else { return };
+        let Look { partition, look, .. } = self.looks.swap_remove(chosen);
         self.happen(Event::Looked { partition, look, found }, world);
     }
 
-    /// What the log and the store hold of a partition; a damaged checkpoint is passed over.
-    fn found(&self, partition: Partition, world: &World) -> Found {
-        let written = world.checkpoints.get(&partition).into_iter().flatten();
-        let decoded =
-            written.map(|bytes| Checkpoint::decode(bytes, STREAM, partition, &self.definition.views));
-        let mut checkpoints: Vec<Checkpoint> = decoded.filter_map(Result::ok).collect();
-        checkpoints.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.live));
-        Found { partition, held: world.held(partition), topic_id: None, checkpoints }
+    /// What the log and the store hold of a partition.
+    fn find(
+        &self,
+        partition: Partition,
+        world: &World,
+    ) -> impl Future<Output = Result<Found, String>> + use<> {
+        let (store, held, fate) = (world.store.clone(), world.held(partition), world.fate.clone());
+        let views = self.definition.views.clone();
+        async move {
+            if fate.fault(Fault::FailedLook, 10) {
+                return Err(away().to_string());
+            }
+            let loaded = loading::load(&store, STREAM, partition, held, &views).await;
+            let checkpoints = loaded.map_err(|error| error.to_string())?.into_iter().collect();
+            Ok(Found { partition, held, topic_id: None, checkpoints })
+        }
     }
 
     /// Looks for versions and intents, a little further.
@@ -198,9 +218,7 @@ impl Node {
             self.refreshing = None;
             self.known = known;
             if refreshed.is_ok() {
-                let hashes = self.definition.views.iter();
-                let hashes = hashes.map(|(name, view)| (name.clone(), view.hash.clone())).collect();
-                let wanted = wanted(&hashes, &self.known, world.fate.now_ms());
+                let wanted = self.definitions.wanted(&self.known, world.fate.now_ms());
                 if self.following.wanted().is_none_or(|heeded| **heeded != wanted) {
                     self.happen(Event::Wanted(Arc::new(wanted)), world);
                 }
@@ -251,17 +269,16 @@ impl Node {
 
     /// Replays one slice of what epochs lack.
     pub fn replay(&mut self, world: &mut World) {
-        let lacking = self.slots.values().filter_map(Slot::epochs).flat_map(|epochs| {
-            let missing = epochs.missing().into_iter();
-            missing.map(|range| Missing { partition: epochs.partition(), range })
+        let lacking = self.open().flat_map(|(partition, held)| {
+            let missing = whole(held.read()).missing().into_iter();
+            missing.map(move |range| Missing { partition, range })
         });
-        let Some(missing) = self.replaying.next(lacking.collect::<Vec<_>>(), world.fate.now()) else {
-            return;
-        };
+        let lacking = lacking.collect::<Vec<_>>();
+        let Some(missing) = self.replaying.next(lacking, world.fate.now()) else { return };
         world.fate.tell(format_args!("node {}: replay {} {}", self.name, missing.partition, missing.range));
         if let Err(error) = self.slice(&missing, world) {
             self.replaying.failed(&missing, world.fate.now());
-            self.open(missing.partition).hinder(missing.range.from, &error.to_string());
+            self.opened(missing.partition).hinder(missing.range.from, &error.to_string());
         }
     }
 
@@ -278,45 +295,100 @@ impl Node {
         let Some(range) = self.replaying.read(missing, &records, world.fate.now())? else { return Ok(()) };
         let decoded = self.decoder.decode(&records);
         let stretch = Stretch::new(partition, range, &decoded.events)?;
-        self.open(partition).replay(&stretch)?;
+        self.opened(partition).replay(&stretch)?;
         Ok(())
     }
 
-    fn open(&mut self, partition: Partition) -> &mut PartitionEpochs {
-        match self.slots.get_mut(&partition) {
-            Some(Slot::Open(epochs)) => epochs,
-            Some(Slot::Opening | Slot::Stuck(_)) | None => panic!("partition {partition} is not open"),
+    /// The partitions that are open.
+    fn open(&self) -> impl Iterator<Item = (Partition, &Arc<Held>)> {
+        self.slots.iter().filter_map(|(partition, slot)| match slot {
+            Slot::Open(held) => Some((*partition, held)),
+            Slot::Opening | Slot::Stuck(_) => None,
+        })
+    }
+
+    fn opened(&self, partition: Partition) -> RwLockWriteGuard<'_, PartitionEpochs> {
+        let held = self.open().find(|(open, _)| *open == partition).map(|(_, held)| held);
+        whole(held.unwrap_or_else(|| panic!("partition {partition} is not open")).write())
+    }
+
+    /// Begins to write down what has changed of a partition, if it is here.
+    pub fn save(&mut self, partition: Partition, world: &World) {
+        let Some((_, held)) = self.open().find(|(open, _)| *open == partition) else { return };
+        let (store, held) = (world.store.clone(), held.clone());
+        self.saves.push_back(Task::new(async move { saving::save(&store, STREAM, partition, &held).await }));
+    }
+
+    /// Goes on with the saves.
+    pub fn keep_saving(&mut self, world: &World) {
+        for _ in steps(world) {
+            let Some(save) = self.saves.front_mut() else { return };
+            if let Some(saved) = save.step() {
+                self.saves.pop_front();
+                if let Err(error) = saved {
+                    world.fate.tell(format_args!("node {}: not saved: {error}", self.name));
+                }
+            }
         }
     }
 
-    /// Writes down the folds of a partition, if they are here.
-    pub fn save(&self, partition: Partition, world: &mut World) {
-        let Some(Slot::Open(epochs)) = self.slots.get(&partition) else { return };
-        if world.fate.fault(Fault::LostCheckpoint, 4) {
-            return;
+    /// Waits for the saves, as whoever leaves in peace does.
+    pub fn finish_saving(&mut self, world: &World) {
+        while !self.saves.is_empty() {
+            self.keep_saving(world);
+            world.fate.pass(Duration::from_millis(1));
         }
-        let mut bytes = Snapshot::of(STREAM, epochs).encode().expect("states encode").to_vec();
-        if world.fate.fault(Fault::DamagedCheckpoint, 4) {
-            let at = world.fate.below(bytes.len());
-            bytes[at] ^= 1 << world.fate.below(8);
+    }
+
+    /// Invariant `COVER` of what the store has once all is saved. An object that was damaged where it lies shows
+    /// only when it is read: an older one or none takes its place then.
+    pub fn check_saved(&mut self, world: &World) {
+        let open: Vec<(Partition, Arc<Held>)> =
+            self.open().map(|(partition, held)| (partition, held.clone())).collect();
+        for (partition, held) in open {
+            // Only a save finds that an object of the chain is gone; the next one heals that.
+            for _ in 0..2 {
+                self.save(partition, world);
+                self.finish_saving(world);
+            }
+            let mut finding = Task::new(self.find(partition, world));
+            let found = std::iter::repeat_with(|| finding.step()).flatten().next();
+            let found = found.expect("it repeats").expect("all is calm");
+            let epochs = whole(held.read());
+            let is_saved = !found.checkpoints.is_empty() || epochs.folds().values().all(Fold::is_void);
+            assert!(
+                is_saved || world.damaged.contains(&partition),
+                "node {}: nothing is saved of {partition}",
+                self.name
+            );
+            for checkpoint in found.checkpoints {
+                assert!(checkpoint.live <= epochs.live());
+                let Checkpoint { live, origin, folds, .. } = &checkpoint;
+                self.check_folds("checkpoint", world, partition, (*origin, *live), folds);
+            }
         }
-        let kept = world.checkpoints.entry(partition).or_default();
-        kept.push(bytes.into());
-        kept.drain(..kept.len().saturating_sub(KEPT));
     }
 
     /// What this node says of an epoch.
     pub fn partials(&self, request: &PartialsRequest) -> Result<Vec<Partials>, LiveError> {
-        let view = self.definition.views.get(&request.view);
-        if view.is_none_or(|view| view.hash != request.view_hash) {
-            return Err(LiveError::UnknownView { view: request.view.clone() });
-        }
+        let views = &self.definition.views;
+        let view = match self.following.wanted() {
+            Some(wanted) => wanted.view(views, &request.view),
+            None => views.get(&request.view),
+        };
         let mut reply = Reply::begin(request, self.ends.clone(), 0);
+        match view {
+            Some(view) if view.hash == request.view_hash => {}
+            None if superseded::is_name(&request.view) => {
+                return Err(reply.not_ready(format!("no version holds {}", request.view)));
+            }
+            Some(_) | None => return Err(LiveError::UnknownView { view: request.view.clone() }),
+        }
         for (partition, slot) in &self.slots {
             match slot {
                 Slot::Opening => return Err(reply.opening(*partition)),
                 Slot::Stuck(reason) => return Err(reply.not_ready(reason.clone())),
-                Slot::Open(epochs) => reply.add(*partition, reply.fold(epochs)?),
+                Slot::Open(held) => reply.add(*partition, reply.fold(&whole(held.read()))?),
             }
         }
         Ok(vec![reply.partials])
@@ -326,13 +398,14 @@ impl Node {
         let mut status = LiveStatus { node: format!("node {}", self.name), ..LiveStatus::default() };
         let mut ready = ReadyEpochs::of(self.following.wanted().map(Arc::as_ref));
         for (partition, slot) in &self.slots {
-            let Slot::Open(epochs) = slot else {
+            let Slot::Open(held) = slot else {
                 ready.none();
                 continue;
             };
+            let epochs = whole(held.read());
             status.live.set(*partition, epochs.live());
             status.end.set(*partition, self.ends.get(*partition).max(epochs.live()));
-            ready.see(epochs);
+            ready.see(&epochs);
         }
         status.epochs = ready.watersheds();
         status
@@ -340,49 +413,59 @@ impl Node {
 
     /// Invariant `COVER`: every fold holds exactly the records that its span names.
     pub fn check(&self, world: &World) {
-        for epochs in self.slots.values().filter_map(Slot::epochs) {
-            let (partition, live) = (epochs.partition(), epochs.live());
-            assert!(live <= world.held(partition).until, "the log gives only what it has");
-            for (key, fold) in epochs.folds() {
-                let span = fold.span();
-                let what = format!(
-                    "invariant {}: node {} partition {partition} {key:?}",
-                    invariants::COVER,
-                    self.name
-                );
-                assert!(span.is_sound(live), "{what}: {span:?} at {live}");
-                assert_eq!(span.from, key.epoch.from(partition, epochs.origin()), "{what}");
-                let holes = fold.unready(partition).is_some();
-                assert_eq!(holes, span.replayed < span.joined, "{what}: {span:?}");
-                let ranges = vec![
-                    OffsetRange::new(span.from, span.replayed),
-                    OffsetRange::new(span.joined, span.until),
-                ];
-                let view = super::rides::VIEWS.into_iter().find(|view| *view == key.view);
-                let question = Question::whole(view.expect("there are no other views"), self.definition());
-                let of = BTreeMap::from([(partition, (world.history(partition), ranges))]);
-                assert_eq!(rows(fold.table()), question.answer(&of), "{what}: {span:?}");
-                world.fate.checked();
-            }
+        for (partition, held) in self.open() {
+            let epochs = whole(held.read());
+            self.check_folds("memory", world, partition, (epochs.origin(), epochs.live()), epochs.folds());
+        }
+    }
+
+    fn check_folds(
+        &self,
+        place: &str,
+        world: &World,
+        partition: Partition,
+        (origin, live): (Offset, Offset),
+        folds: &BTreeMap<FoldKey, Fold>,
+    ) {
+        assert!(live <= world.held(partition).until, "the log gives only what it has");
+        for (key, fold) in folds {
+            let span = fold.span();
+            let what = format!(
+                "invariant {}: node {} {place} partition {partition} {key:?}",
+                invariants::COVER,
+                self.name
+            );
+            assert!(span.is_sound(live), "{what}: {span:?} at {live}");
+            assert_eq!(span.from, key.epoch.from(partition, origin), "{what}");
+            let holes = fold.unready(partition).is_some();
+            assert_eq!(holes, span.replayed < span.joined, "{what}: {span:?}");
+            let ranges =
+                vec![OffsetRange::new(span.from, span.replayed), OffsetRange::new(span.joined, span.until)];
+            let view = VIEWS.into_iter().find(|view| *view == superseded::view_of(&key.view));
+            let view = view.expect("there are no other views");
+            let defined = rides::defined(view, &fold.view().hash).expect("there are no other definitions");
+            let question = Question::whole(view, defined.number);
+            let of = BTreeMap::from([(partition, (world.history(partition), ranges))]);
+            assert_eq!(rows(fold.table()), question.answer(&of), "{what}: {span:?}");
+            world.fate.checked();
         }
     }
 
     /// True when this partition is followed to the log's end.
     pub fn is_at_end(&self, partition: Partition, world: &World) -> bool {
-        match self.slots.get(&partition) {
-            Some(Slot::Open(epochs)) => epochs.live() == world.held(partition).until,
-            Some(Slot::Opening | Slot::Stuck(_)) | None => false,
-        }
+        self.open()
+            .any(|(open, held)| open == partition && whole(held.read()).live() == world.held(partition).until)
     }
 }
 
-impl Slot {
-    fn epochs(&self) -> Option<&PartitionEpochs> {
-        match self {
-            Slot::Open(epochs) => Some(epochs),
-            Slot::Opening | Slot::Stuck(_) => None,
-        }
-    }
+/// Folds that no panic has spoilt: one ends the history.
+fn whole<T>(lock: Result<T, Broken>) -> T {
+    lock.expect("no fold broke off")
+}
+
+/// As many steps as something gets at once.
+fn steps(world: &World) -> Range<usize> {
+    0..if world.fate.is_calm() { STEPS } else { 1 + world.fate.below(12) }
 }
 
 /// A table as answers show it: window, dimensions, measures.

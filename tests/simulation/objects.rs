@@ -82,6 +82,15 @@ impl Objects {
             .expect("it does");
     }
 
+    /// Flips a bit of an object behind everybody's back.
+    pub fn damage(&self, path: &str) {
+        let mut bytes = self.peek(path).expect("it is there").to_vec();
+        let place = self.fate.below(bytes.len());
+        bytes[place] ^= 1 << self.fate.below(8);
+        let put = self.inner.put(&Path::from(path), bytes.into()).now_or_never();
+        put.expect("memory answers at once").expect("memory takes it");
+    }
+
     /// Puts an intent there behind everybody's back.
     pub fn announce(&self, intent: &Intent) {
         let put = Store::new(self.inner.clone());

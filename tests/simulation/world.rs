@@ -1,11 +1,11 @@
 //! What surrounds the layers: the log with its producers and its retention, the store, and what there ever was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ::support::live::{self, STREAM, TOPIC};
 use ::support::log::MemoryLog;
-use bytes::Bytes;
+use watershed_schemas::layout;
 use watershed_schemas::log::{Log, LogError, Reader, Records, Subscription};
 use watershed_schemas::manifest::Manifest;
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
@@ -30,8 +30,8 @@ pub struct World {
     pub definition: Definition,
     /// How many versions every run keeps: a rollback counts on it.
     pub keep_versions: usize,
-    /// By partition, the last written ones.
-    pub checkpoints: BTreeMap<Partition, Vec<Bytes>>,
+    /// Partitions of whose checkpoints an object was damaged where it lies.
+    pub damaged: BTreeSet<Partition>,
     records: BTreeMap<Partition, History>,
     /// What is written to a partition behind the first record of a transaction that is not over.
     open: BTreeMap<Partition, Vec<Pending>>,
@@ -52,7 +52,7 @@ impl World {
             tables: Tables::default(),
             definition: rides::definition(0),
             keep_versions: 1 + fate.below(3),
-            checkpoints: BTreeMap::new(),
+            damaged: BTreeSet::new(),
             records: BTreeMap::new(),
             open: BTreeMap::new(),
             objects,
@@ -185,9 +185,25 @@ impl World {
 
     /// An intent vanishes, or one of a run that died long ago turns up.
     pub fn muddle_intents(&mut self) {
-        let intents = self.objects.list_all(&watershed_schemas::layout::intents(STREAM));
+        let intents = self.objects.list_all(&layout::intents(STREAM));
         if !intents.is_empty() && self.fate.fault(Fault::LostIntent, 1) {
             self.objects.remove(&intents[self.fate.below(intents.len())]);
+        }
+    }
+
+    /// A checkpoint's object vanishes, or is damaged where it lies.
+    pub fn spoil_checkpoints(&mut self) {
+        let partition = self.any_partition();
+        let checkpoints = self.objects.list_all(&layout::checkpoints(STREAM, partition));
+        if checkpoints.is_empty() {
+            return;
+        }
+        let chosen = &checkpoints[self.fate.below(checkpoints.len())];
+        if self.fate.fault(Fault::LostCheckpoint, 2) {
+            self.objects.remove(chosen);
+        } else if self.fate.fault(Fault::DamagedCheckpoint, 1) {
+            self.objects.damage(chosen);
+            self.damaged.insert(partition);
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -30,26 +30,63 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Ports below those that systems give to clients, so that a process that was killed finds its own free again.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
+/// A broker that may be killed.
+pub enum Broker {
+    Embedded(Embedded),
+    /// An Apache Kafka that is started again by whoever started it; the file has its process id.
+    Supervised {
+        address: String,
+        pid_file: PathBuf,
+    },
+}
+
+impl Broker {
+    pub fn kill(&mut self) {
+        match self {
+            Broker::Embedded(broker) => broker.kill(),
+            Broker::Supervised { pid_file, .. } => {
+                let pid = std::fs::read_to_string(&*pid_file).expect("a process id");
+                let killed = Command::new("kill").args(["-9", pid.trim()]).status().expect("kill runs");
+                assert!(killed.success(), "kill -9 {pid}");
+            }
+        }
+    }
+
+    /// Starts it, or waits until it was started.
+    pub fn start_again(&mut self) {
+        match self {
+            Broker::Embedded(broker) => broker.start_again(),
+            Broker::Supervised { address, .. } => {
+                let begun = Instant::now();
+                while TcpStream::connect(address.as_str()).is_err() {
+                    assert!(begun.elapsed() < PATIENCE, "nobody started the broker again");
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            }
+        }
+    }
+}
+
 /// The embedded broker in a process of its own.
-pub struct Broker {
+pub struct Embedded {
     folder: Folder,
     address: String,
     service: Option<Service>,
 }
 
-impl Broker {
-    pub fn start() -> Broker {
+impl Embedded {
+    fn start() -> Embedded {
         let folder = Folder::new();
         folder.write(
             "schemas/nobody.sql",
             "CREATE TABLE nobody (at TIMESTAMP NOT NULL) WITH (topic = 'nobody', format = 'json', event_time = 'at');",
         );
-        let mut broker = Broker { folder, address: format!("127.0.0.1:{}", free_port()), service: None };
+        let mut broker = Embedded { folder, address: format!("127.0.0.1:{}", free_port()), service: None };
         broker.start_again();
         broker
     }
 
-    pub fn start_again(&mut self) {
+    fn start_again(&mut self) {
         let mut command = self.folder.command(&["up"]);
         command.env("WATERSHED__BROKER__LISTEN", &self.address);
         command.stderr(appended(self.folder.path("broker.log")));
@@ -58,7 +95,7 @@ impl Broker {
         self.service = Some(service);
     }
 
-    pub fn kill(&mut self) {
+    fn kill(&mut self) {
         self.service.take().expect("the broker runs").kill();
     }
 }
@@ -67,7 +104,7 @@ pub struct Deployment {
     pub folder: Folder,
     pub topic: String,
     pub kafka: Kafka,
-    /// Where Kafka is the embedded broker.
+    /// Where it may be killed: the embedded one, or one with a supervisor.
     pub broker: Option<Broker>,
     pub server: String,
     group: String,
@@ -80,10 +117,14 @@ impl Deployment {
     /// A broker with the topic, and a project; no node runs yet. Of `nodes` speed nodes the server knows the addresses.
     pub async fn start(nodes: usize) -> Deployment {
         let (kafka, broker) = match std::env::var("WATERSHED_TEST_KAFKA") {
-            Ok(_) => (Kafka::start().await, None),
+            Ok(address) => {
+                let pid_file = std::env::var("WATERSHED_TEST_KAFKA_PID_FILE").ok().map(PathBuf::from);
+                let supervised = |pid_file| Broker::Supervised { address, pid_file };
+                (Kafka::start().await, pid_file.map(supervised))
+            }
             Err(_) => {
-                let broker = Broker::start();
-                (Kafka::at(&broker.address), Some(broker))
+                let broker = Embedded::start();
+                (Kafka::at(&broker.address), Some(Broker::Embedded(broker)))
             }
         };
         let topic = unique("orders");
