@@ -23,7 +23,7 @@ use super::world::World;
 
 const NODES: usize = 3;
 const SERVERS: usize = 2;
-const STEPS: usize = 260;
+const STEPS: usize = 200;
 /// Once the faults end, all must be well after so many rounds.
 const ROUNDS: usize = 600;
 /// After so many every partition that can be opened is open.

@@ -140,7 +140,7 @@ impl Node {
             Command::Fold(records) => return Some(self.fold(&records)),
             Command::Heed(wanted) => {
                 for (_, held) in self.open() {
-                    opening::complete(&mut whole(held.write()), &wanted, &self.definition.views);
+                    opening::complete(&mut *whole(held.write()), &wanted, &self.definition.views);
                 }
             }
             Command::Release(partitions) => {
@@ -388,7 +388,7 @@ impl Node {
             match slot {
                 Slot::Opening => return Err(reply.opening(*partition)),
                 Slot::Stuck(reason) => return Err(reply.not_ready(reason.clone())),
-                Slot::Open(held) => reply.add(*partition, reply.fold(&whole(held.read()))?),
+                Slot::Open(held) => reply.add(*partition, reply.fold(&*whole(held.read()))?),
             }
         }
         Ok(vec![reply.partials])
