@@ -39,6 +39,9 @@ async fn a_broker_that_is_killed_and_started_again_costs_no_record_and_no_answer
         let code = run.wait();
         assert!(code == 0 || code == 1, "exit code {code}\n{}", place.tails(&["batch"]));
     }
+    // Slow to come back, a broker may have let no run finish.
+    place.publish();
+    place.until_current(&everything()).await;
     let sent = orders.end();
     place.publish();
     place.until_current(&everything()).await;
