@@ -119,10 +119,10 @@ start_kafka() {
     kafka.tools.StorageTool format -t "$cluster_id" -c "$work/server.properties" --ignore-formatted \
     >>"$work/kafka.log" 2>&1 || { say "format failed:"; tail -n 20 "$work/kafka.log" >&2; exit 70; }
   keep_running &
-  kafka_pid=$!
+  keeper_pid=$!
 }
 
-# One Kafka; under supervision another one whenever it ends before its time.
+# One Kafka, whose process id is in kafka.pid; under supervision another one whenever it ends before its time.
 keep_running() {
   while :; do
     java -Xms256m -Xmx512m -Dlog4j2.configurationFile="$work/log4j2.properties" -cp "$cache/jars/*" \
@@ -135,7 +135,7 @@ keep_running() {
 
 stop_kafka() {
   touch "$work/stopping"
-  if [ -n "${kafka_pid:-}" ] && kill -0 "$kafka_pid" 2>/dev/null; then
+  if [ -n "${keeper_pid:-}" ] && kill -0 "$keeper_pid" 2>/dev/null; then
     local pid
     pid="$(cat "$work/kafka.pid")"
     kill "$pid" 2>/dev/null || true
@@ -144,7 +144,7 @@ stop_kafka() {
       sleep 0.1
     done
     kill -9 "$pid" 2>/dev/null || true
-    wait "$kafka_pid" 2>/dev/null || true
+    wait "$keeper_pid" 2>/dev/null || true
   fi
   if [ "${KAFKA_KEEP:-0}" = 1 ]; then say "kept $work"; else rm -rf "$work"; fi
 }
@@ -160,7 +160,7 @@ answers() {
 
 wait_until_ready() {
   for _ in $(seq 240); do
-    if ! kill -0 "$kafka_pid" 2>/dev/null; then
+    if ! kill -0 "$keeper_pid" 2>/dev/null; then
       say "Kafka ended before it was ready:"
       tail -n 20 "$work/kafka.log" >&2
       exit 70
@@ -192,7 +192,7 @@ export WATERSHED_TEST_KAFKA="127.0.0.1:$port"
 say "Apache Kafka $version listens on $WATERSHED_TEST_KAFKA"
 if [ "$#" -eq 0 ]; then
   echo "$WATERSHED_TEST_KAFKA"
-  wait "$kafka_pid"
+  wait "$keeper_pid"
 else
   "$@"
 fi

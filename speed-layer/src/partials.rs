@@ -7,6 +7,7 @@
 use watershed_schemas::live::{LiveError, Partials, PartialsRequest};
 use watershed_schemas::offsets::{Offsets, Partition};
 use watershed_schemas::superseded;
+use watershed_schemas::view::View;
 
 use crate::epoch::{Epoch, Fold, FoldKey};
 use crate::partition::PartitionEpochs;
@@ -31,17 +32,10 @@ pub(crate) fn partials(
 ) -> Option<Result<Partials, LiveError>> {
     // Before the cuts, so that these hold at least what was current then.
     let Progress { end, current_at_ms, .. } = shared.progress().clone();
-    let mut reply = Reply::begin(request, end, current_at_ms);
-    match shared.view(&request.view) {
-        Some(view) if view.hash == request.view_hash => {}
-        // The version that holds it is yet to be seen, or is gone.
-        None if superseded::is_name(&request.view) => {
-            return Some(Err(
-                reply.not_ready(format!("no version is known that holds view {}", request.view))
-            ));
-        }
-        Some(_) | None => return Some(Err(LiveError::UnknownView { view: request.view.clone() })),
-    }
+    let mut reply = match Reply::begin(request, shared.view(&request.view).as_deref(), end, current_at_ms) {
+        Ok(reply) => reply,
+        Err(error) => return Some(Err(error)),
+    };
     for (partition, slot) in shared.partitions() {
         let held = match slot {
             Slot::Open(held) => held,
@@ -78,8 +72,13 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// `end` is the log's end as this node last saw it.
-    pub fn begin(request: &PartialsRequest, end: Offsets, current_at_ms: i64) -> Reply {
+    /// `view` is what this node knows under the name that is asked for, `end` the log's end as it last saw it.
+    pub fn begin(
+        request: &PartialsRequest,
+        view: Option<&View>,
+        end: Offsets,
+        current_at_ms: i64,
+    ) -> Result<Reply, LiveError> {
         let partials = Partials {
             watershed: request.watershed.clone(),
             live: Offsets::new(),
@@ -89,7 +88,15 @@ impl Reply {
             states: Vec::new(),
         };
         let key = Epoch::asked(&request.watershed).of(&request.view);
-        Reply { stream: request.stream.clone(), key, partials }
+        let reply = Reply { stream: request.stream.clone(), key, partials };
+        match view {
+            Some(view) if view.hash == request.view_hash => Ok(reply),
+            // The version that holds it is yet to be seen, or is gone.
+            None if superseded::is_name(&request.view) => {
+                Err(reply.not_ready(format!("no version is known that holds view {}", request.view)))
+            }
+            Some(_) | None => Err(LiveError::UnknownView { view: request.view.clone() }),
+        }
     }
 
     /// The fold that answers for a partition, if it may be given out.

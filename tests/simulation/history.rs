@@ -23,7 +23,7 @@ use super::world::World;
 
 const NODES: usize = 3;
 const SERVERS: usize = 2;
-const STEPS: usize = 200;
+const STEPS: usize = 160;
 /// Once the faults end, all must be well after so many rounds.
 const ROUNDS: usize = 600;
 /// After so many every partition that can be opened is open.
@@ -484,7 +484,7 @@ impl History {
         }
     }
 
-    /// What the nodes save is what they hold.
+    /// What the nodes saved holds what its spans name.
     fn check_checkpoints(&mut self) {
         for chosen in (0..NODES).filter(|chosen| self.members[*chosen]) {
             self.nodes[chosen].check_saved(&self.world);

@@ -308,13 +308,15 @@ impl Node {
     }
 
     fn opened(&self, partition: Partition) -> RwLockWriteGuard<'_, PartitionEpochs> {
-        let held = self.open().find(|(open, _)| *open == partition).map(|(_, held)| held);
-        whole(held.unwrap_or_else(|| panic!("partition {partition} is not open")).write())
+        match self.slots.get(&partition) {
+            Some(Slot::Open(held)) => whole(held.write()),
+            Some(Slot::Opening | Slot::Stuck(_)) | None => panic!("partition {partition} is not open"),
+        }
     }
 
     /// Begins to write down what has changed of a partition, if it is here.
     pub fn save(&mut self, partition: Partition, world: &World) {
-        let Some((_, held)) = self.open().find(|(open, _)| *open == partition) else { return };
+        let Some(Slot::Open(held)) = self.slots.get(&partition) else { return };
         let (store, held) = (world.store.clone(), held.clone());
         self.saves.push_back(Task::new(async move { saving::save(&store, STREAM, partition, &held).await }));
     }
@@ -376,14 +378,7 @@ impl Node {
             Some(wanted) => wanted.view(views, &request.view),
             None => views.get(&request.view),
         };
-        let mut reply = Reply::begin(request, self.ends.clone(), 0);
-        match view {
-            Some(view) if view.hash == request.view_hash => {}
-            None if superseded::is_name(&request.view) => {
-                return Err(reply.not_ready(format!("no version holds {}", request.view)));
-            }
-            Some(_) | None => return Err(LiveError::UnknownView { view: request.view.clone() }),
-        }
+        let mut reply = Reply::begin(request, view.map(Arc::as_ref), self.ends.clone(), 0)?;
         for (partition, slot) in &self.slots {
             match slot {
                 Slot::Opening => return Err(reply.opening(*partition)),
@@ -453,8 +448,10 @@ impl Node {
 
     /// True when this partition is followed to the log's end.
     pub fn is_at_end(&self, partition: Partition, world: &World) -> bool {
-        self.open()
-            .any(|(open, held)| open == partition && whole(held.read()).live() == world.held(partition).until)
+        match self.slots.get(&partition) {
+            Some(Slot::Open(held)) => whole(held.read()).live() == world.held(partition).until,
+            Some(Slot::Opening | Slot::Stuck(_)) | None => false,
+        }
     }
 }
 
