@@ -35,6 +35,7 @@ pub enum Fault {
     NodeAway,
     LostCheckpoint,
     DamagedCheckpoint,
+    AbandonedSave,
     // Batch runs.
     CrashedRun,
     StalledRun,
@@ -60,7 +61,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Fault; 48] = [
+    pub const ALL: [Fault; 49] = [
         Fault::BadRecord,
         Fault::Tombstone,
         Fault::LateRecord,
@@ -90,6 +91,7 @@ impl Fault {
         Fault::NodeAway,
         Fault::LostCheckpoint,
         Fault::DamagedCheckpoint,
+        Fault::AbandonedSave,
         Fault::CrashedRun,
         Fault::StalledRun,
         Fault::OverlappingRun,

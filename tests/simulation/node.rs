@@ -140,7 +140,8 @@ impl Node {
             Command::Fold(records) => return Some(self.fold(&records)),
             Command::Heed(wanted) => {
                 for (_, held) in self.open() {
-                    opening::complete(&mut *whole(held.write()), &wanted, &self.definition.views);
+                    let mut epochs = whole(held.write());
+                    opening::complete(&mut epochs, &wanted, &self.definition.views);
                 }
             }
             Command::Release(partitions) => {
@@ -325,6 +326,11 @@ impl Node {
     pub fn keep_saving(&mut self, world: &World) {
         for _ in steps(world) {
             let Some(save) = self.saves.front_mut() else { return };
+            // It took too long.
+            if world.fate.fault(Fault::AbandonedSave, 60) {
+                self.saves.pop_front();
+                continue;
+            }
             if let Some(saved) = save.step() {
                 self.saves.pop_front();
                 if let Err(error) = saved {
@@ -383,7 +389,10 @@ impl Node {
             match slot {
                 Slot::Opening => return Err(reply.opening(*partition)),
                 Slot::Stuck(reason) => return Err(reply.not_ready(reason.clone())),
-                Slot::Open(held) => reply.add(*partition, reply.fold(&*whole(held.read()))?),
+                Slot::Open(held) => {
+                    let epochs = whole(held.read());
+                    reply.add(*partition, reply.fold(&epochs)?);
+                }
             }
         }
         Ok(vec![reply.partials])
