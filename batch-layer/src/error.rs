@@ -16,6 +16,9 @@ pub enum BatchError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Log(LogError),
+    /// Its intent is withdrawn, so that nobody waits for its lease to end.
+    #[error("stopped by a signal: what was published stands, nothing else of this run is visible")]
+    Stopped,
     /// Nothing was published; the next run reads the same range again.
     #[error("the log's reader lost its place: {0}; nothing was published, run again")]
     NotNext(#[from] NotNext),
@@ -97,6 +100,10 @@ pub enum BatchError {
 impl BatchError {
     /// True when the version may yet appear, so that its files must be left alone.
     pub(crate) fn may_have_published(&self) -> bool {
-        matches!(self, BatchError::Store(error) if error.may_have_landed())
+        match self {
+            BatchError::Store(error) => error.may_have_landed(),
+            BatchError::Stopped => true,
+            _ => false,
+        }
     }
 }

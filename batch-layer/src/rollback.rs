@@ -36,7 +36,7 @@ pub async fn rollback(job: &Job, to: Version) -> Result<Outcome, BatchError> {
             return Ok(Outcome::Busy { holder, run_id, lease_until_ms });
         }
     };
-    let outcome = publish_again(job, to, newest.version).await;
+    let outcome = job.unless_stopped(publish_again(job, to, newest.version)).await;
     lease::withdraw(&job.store, &intent).await;
     outcome
 }

@@ -1,10 +1,13 @@
 //! A batch run: plan, then land and recompute, then publish.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use watershed_schemas::log::Log;
 use watershed_schemas::manifest::{Intent, Manifest, Version};
 use watershed_schemas::offsets::{OffsetRange, Offsets, Partition};
@@ -58,6 +61,8 @@ pub struct Options {
     /// How long a partition may stand still before the run gives up.
     pub stall_timeout: Duration,
     pub retention: Retention,
+    /// Cancelled when the run shall end early; see [`BatchError::Stopped`].
+    pub stop: CancellationToken,
     /// What computes and encodes.
     pub engine: Arc<dyn Engine>,
 }
@@ -76,6 +81,7 @@ impl Options {
             group_bytes: 256 << 20,
             stall_timeout: Duration::from_secs(60),
             retention: Retention::default(),
+            stop: CancellationToken::new(),
             engine: Arc::new(Polars),
         }
     }
@@ -116,24 +122,13 @@ pub struct Report {
 /// (or with an error that says that this is not known).
 pub async fn run(job: &Job) -> Result<Outcome, BatchError> {
     let started_ms = (job.now)();
-    job.progress.report(Stage::Bounds, 0, 1);
-    lease::sweep(&job.store, &job.stream.name, job.options.lease, started_ms).await?;
-    let base = job.store.newest(&job.stream.name, None).await?;
-    let recognised = identity::recognise_topic(job, base.as_ref()).await?;
-    identity::refuse_compacted(job).await?;
-    let bounds = job.bounds().await?;
-    identity::recognise_records(job, base.as_ref(), &bounds).await?;
-    let Options { full, accept_gap, .. } = job.options;
-    let wishes = Wishes { full, accept_gap, other_topic: recognised.accepted };
-    let Some(plan) = plan(&job.stream, &job.views, base.as_ref(), &bounds, wishes)? else {
-        let base = base.expect("only a version that exists can be left as it is");
-        // The run that published it may have died before it told DuckDB.
-        catalog::refresh(&job.store).await?;
-        return Ok(Outcome::Unchanged(base));
+    let Prepared { base, recognised, plan } = match job.unless_stopped(prepare(job, started_ms)).await? {
+        Ok(prepared) => prepared,
+        Err(up_to_date) => return Ok(Outcome::Unchanged(up_to_date)),
     };
-
     job.progress.report(Stage::Intent, 0, 1);
     let intent = job.intent(plan.version, plan.target.clone(), started_ms);
+    // What is being announced is never dropped half way: nobody could withdraw what appears afterwards.
     let intent = match lease::announce(&job.store, intent, started_ms).await? {
         Lease::Held(intent) => intent,
         Lease::Busy(Intent { holder, run_id, lease_until_ms, .. }) => {
@@ -143,7 +138,8 @@ pub async fn run(job: &Job) -> Result<Outcome, BatchError> {
     let mut written = Vec::new();
     let done = Notify::new();
     let work = async {
-        let outcome = job.fulfil(&plan, base.as_ref(), &recognised, started_ms, &mut written).await;
+        let fulfilled = job.fulfil(&plan, base.as_ref(), &recognised, started_ms, &mut written);
+        let outcome = job.unless_stopped(fulfilled).await;
         done.notify_one();
         outcome
     };
@@ -161,11 +157,48 @@ pub async fn run(job: &Job) -> Result<Outcome, BatchError> {
     outcome
 }
 
+/// What a run knows before it announces itself.
+struct Prepared {
+    base: Option<Manifest>,
+    recognised: Recognised,
+    plan: Plan,
+}
+
+/// What is to be done, or else the version that says everything already.
+async fn prepare(job: &Job, started_ms: i64) -> Result<Result<Prepared, Manifest>, BatchError> {
+    job.progress.report(Stage::Bounds, 0, 1);
+    lease::sweep(&job.store, &job.stream.name, job.options.lease, started_ms).await?;
+    let base = job.store.newest(&job.stream.name, None).await?;
+    let recognised = identity::recognise_topic(job, base.as_ref()).await?;
+    identity::refuse_compacted(job).await?;
+    let bounds = job.bounds().await?;
+    identity::recognise_records(job, base.as_ref(), &bounds).await?;
+    let Options { full, accept_gap, .. } = job.options;
+    let wishes = Wishes { full, accept_gap, other_topic: recognised.accepted };
+    if let Some(plan) = plan(&job.stream, &job.views, base.as_ref(), &bounds, wishes)? {
+        return Ok(Ok(Prepared { base, recognised, plan }));
+    }
+    // The run that published it may have died before it told DuckDB.
+    catalog::refresh(&job.store).await?;
+    Ok(Err(base.expect("only a version that exists can be left as it is")))
+}
+
 impl Job {
     /// What each partition of the topic holds.
     pub(crate) async fn bounds(&self) -> Result<Vec<(Partition, OffsetRange)>, BatchError> {
         let (log, topic) = (self.log.clone(), self.stream.topic.clone());
         self.store.beside(move || log.bounds(&topic)).await?.map_err(BatchError::Log)
+    }
+
+    /// What `work` comes to, unless the run is stopped before.
+    pub(crate) async fn unless_stopped<T>(
+        &self,
+        work: impl Future<Output = Result<T, BatchError>>,
+    ) -> Result<T, BatchError> {
+        match select(pin!(self.options.stop.cancelled()), pin!(work)).await {
+            Either::Left(_) => Err(BatchError::Stopped),
+            Either::Right((outcome, _)) => outcome,
+        }
     }
 
     pub(crate) fn intent(&self, version: Version, target: Offsets, started_ms: i64) -> Intent {

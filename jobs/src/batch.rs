@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use watershed_batch::Outcome;
 
@@ -55,13 +55,8 @@ async fn run(place: &Place, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { full, accept_gap, accept_topic, .. } = arguments;
     let wishes = Wishes { full, accept_gap, accept_topic };
     let runner = Runner::new(&workspace, store, kafka.log());
-    let ended = tokio::select! {
-        ended = run_all(&runner, &streams, wishes) => ended,
-        stop = process::told_to_stop() => {
-            runner.withdraw().await;
-            stop.and_then(|()| bail!("stopped by a signal: what was published stands, nothing else of this run is visible"))
-        }
-    };
+    runner.stop_when_told();
+    let ended = run_all(&runner, &streams, wishes).await;
     kafka.stop().await;
     ended
 }
@@ -76,6 +71,9 @@ async fn run_all(runner: &Runner, streams: &[String], wishes: Wishes) -> anyhow:
             }
             Ok(_) => {}
             Err(error) => failures.push(error),
+        }
+        if runner.is_stopped() {
+            break;
         }
     }
     // The last one gives the exit code: that of a failure, unless others were at work and nothing failed.

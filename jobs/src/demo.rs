@@ -114,14 +114,11 @@ async fn watch(
         let (replay, stop, day) = (replay.clone(), stop.clone(), arguments.day.0);
         move || paced(&replay, day, &stop)
     });
-    let publishing = publish(stack, replay, arguments.every.0, &stop);
-    tokio::select! {
-        stopped = process::told_to_stop() => stopped?,
-        failed = publishing => failed?,
-    }
+    stack.runner.stop_when_told();
+    let published = publish(stack, replay, arguments.every.0).await;
     stop.cancel();
-    stack.runner.withdraw().await;
     replaying.await??;
+    published?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -161,22 +158,20 @@ fn paced(replay: &Replay, day: Duration, stop: &CancellationToken) -> anyhow::Re
     Ok(())
 }
 
-/// A batch run now and then, and a line for each version.
-async fn publish(
-    stack: &Stack,
-    replay: &Replay,
-    every: Duration,
-    stop: &CancellationToken,
-) -> anyhow::Result<()> {
+/// A batch run now and then, and a line for each version, until the runner is stopped.
+async fn publish(stack: &Stack, replay: &Replay, every: Duration) -> anyhow::Result<()> {
+    let runner = &stack.runner;
     let mut due = tokio::time::interval(every);
     due.tick().await;
     loop {
-        due.tick().await;
-        if stop.is_cancelled() {
-            return Ok(());
+        tokio::select! {
+            _ = due.tick() => {}
+            () = runner.stopped() => return Ok(()),
         }
-        if let Outcome::Published(report) = stack.runner.run(STREAM, Wishes::default()).await? {
-            say::line(line(&report, replay));
+        match runner.run(STREAM, Wishes::default()).await {
+            Ok(Outcome::Published(report)) => say::line(line(&report, replay)),
+            Err(_) if runner.is_stopped() => return Ok(()),
+            outcome => drop(outcome?),
         }
     }
 }

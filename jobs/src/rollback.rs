@@ -28,6 +28,7 @@ pub async fn rollback(place: &Place, arguments: Arguments) -> anyhow::Result<Exi
     let store = workspace.store()?;
     let kafka = Kafka::reach(&workspace, &store).await?;
     let runner = Runner::new(&workspace, store, kafka.log());
+    runner.stop_when_told();
     let outcome = runner.rollback(&stream, to).await;
     kafka.stop().await;
     match outcome? {

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
-use watershed_batch::{Job, Options, Outcome, Progress, Quiet, Report, Stage};
+use tokio_util::sync::CancellationToken;
+use watershed_batch::{BatchError, Job, Options, Outcome, Progress, Quiet, Report, Stage};
 use watershed_schemas::log::Log;
 use watershed_schemas::manifest::{Accuracy, Manifest, Version};
 use watershed_schemas::project::Project;
@@ -33,11 +35,16 @@ pub struct Runner {
     settings: Settings,
     store: Store,
     log: Arc<dyn Log>,
+    stop: CancellationToken,
 }
+
+/// How long a run that is told to stop may take to say so where it is heard of.
+const GRACE: Duration = Duration::from_secs(5);
 
 impl Runner {
     pub fn new(workspace: &Workspace, store: Store, log: Arc<dyn Log>) -> Self {
-        Runner { project: workspace.project.clone(), settings: workspace.settings.clone(), store, log }
+        let (project, settings) = (workspace.project.clone(), workspace.settings.clone());
+        Runner { project, settings, store, log, stop: CancellationToken::new() }
     }
 
     pub fn store(&self) -> &Store {
@@ -51,17 +58,29 @@ impl Runner {
         matches!(bounds, Ok(Ok(bounds)) if bounds.iter().any(|(_, held)| !held.is_empty()))
     }
 
-    /// Takes back what runs of this process announced and were not let finish, so that the next run need not wait
-    /// for their leases to end.
-    pub async fn withdraw(&self) {
-        for stream in &self.project.streams {
-            let intents = self.store.intents(&stream.name).await.unwrap_or_default();
-            for intent in intents.iter().filter(|intent| intent.holder == process::holder()) {
-                if let Err(error) = self.store.remove_intent(intent).await {
-                    tracing::warn!(stream = stream.name, %error, "an intent is left behind, it ends with its lease");
-                }
+    /// Ends the runs that are under way: each withdraws its intent, so that the next need not wait for its lease.
+    /// No further run begins.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    pub async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// [`stop`](Self::stop)s when this process is told to.
+    pub fn stop_when_told(&self) {
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            match process::told_to_stop().await {
+                Ok(()) => stop.cancel(),
+                Err(error) => tracing::warn!(%error, "a signal will end this process at once"),
             }
-        }
+        });
     }
 
     /// One run over one stream; shows nothing.
@@ -83,7 +102,7 @@ impl Runner {
     /// Publishes an older version's result again.
     pub async fn rollback(&self, stream: &str, to: Version) -> anyhow::Result<Outcome> {
         let job = self.job(stream, Wishes::default(), Arc::new(Quiet))?;
-        Ok(watershed_batch::rollback(&job, to).await?)
+        self.unless_stuck(watershed_batch::rollback(&job, to)).await
     }
 
     async fn run_with(
@@ -92,7 +111,22 @@ impl Runner {
         wishes: Wishes,
         progress: Arc<dyn Progress>,
     ) -> anyhow::Result<Outcome> {
-        Ok(watershed_batch::run(&self.job(stream, wishes, progress)?).await?)
+        self.unless_stuck(watershed_batch::run(&self.job(stream, wishes, progress)?)).await
+    }
+
+    /// A store that does not answer keeps nobody from stopping: then an intent may stay, and ends with its lease.
+    async fn unless_stuck(
+        &self,
+        run: impl Future<Output = Result<Outcome, BatchError>>,
+    ) -> anyhow::Result<Outcome> {
+        let stuck = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            outcome = run => Ok(outcome?),
+            () = stuck => Err(BatchError::Stopped.into()),
+        }
     }
 
     fn job(&self, stream: &str, wishes: Wishes, progress: Arc<dyn Progress>) -> anyhow::Result<Job> {
@@ -113,6 +147,7 @@ impl Runner {
                 superseded: batch.keep_superseded.0,
                 orphans: batch.keep_orphans.0,
             },
+            stop: self.stop.clone(),
             ..Options::new(run_id, process::holder())
         };
         Ok(Job {

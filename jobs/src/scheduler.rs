@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 use watershed_batch::Outcome;
 use watershed_schemas::schedule::{Calendar, Due};
 
@@ -23,13 +22,11 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(100);
 
 pub struct Scheduler {
     runner: Arc<Runner>,
-    stop: CancellationToken,
     streams: JoinSet<()>,
 }
 
 /// Starts a task for every stream that has a schedule.
 pub fn start(workspace: &Workspace, runner: Arc<Runner>) -> anyhow::Result<Scheduler> {
-    let stop = CancellationToken::new();
     let mut streams = JoinSet::new();
     for stream in &workspace.project.streams {
         let views = workspace.project.views_of(&stream.name);
@@ -38,14 +35,13 @@ pub fn start(workspace: &Workspace, runner: Arc<Runner>) -> anyhow::Result<Sched
         if calendar.is_empty() {
             continue;
         }
-        let (runner, stop, name, topic) =
-            (runner.clone(), stop.clone(), stream.name.clone(), stream.topic.clone());
+        let (runner, name, topic) = (runner.clone(), stream.name.clone(), stream.topic.clone());
         streams.spawn(async move {
             let began_ms = last_began(&runner, &name, &topic).await;
-            keep_running(&runner, &name, &calendar, began_ms, &stop).await;
+            keep_running(&runner, &name, &calendar, began_ms).await;
         });
     }
-    Ok(Scheduler { runner, stop, streams })
+    Ok(Scheduler { runner, streams })
 }
 
 impl Scheduler {
@@ -54,11 +50,10 @@ impl Scheduler {
         self.streams.len()
     }
 
-    /// Starts no further run and drops the one under way: nothing of it is visible.
+    /// Starts no further run and ends the one under way: nothing of it is visible.
     pub async fn stop(mut self) {
-        self.stop.cancel();
+        self.runner.stop();
         while self.streams.join_next().await.is_some() {}
-        self.runner.withdraw().await;
     }
 }
 
@@ -78,44 +73,27 @@ async fn last_began(runner: &Runner, stream: &str, topic: &str) -> i64 {
     }
 }
 
-async fn keep_running(
-    runner: &Runner,
-    stream: &str,
-    calendar: &Calendar,
-    mut began_ms: i64,
-    stop: &CancellationToken,
-) {
-    loop {
+async fn keep_running(runner: &Runner, stream: &str, calendar: &Calendar, mut began_ms: i64) {
+    while !runner.is_stopped() {
         let now = now_ms();
         match calendar.due(began_ms, now) {
             Due::Never => return,
-            Due::At(time) => {
-                tokio::select! {
-                    () = sleep_until(time) => {}
-                    () = stop.cancelled() => return,
-                }
-            }
-            Due::Now => {
-                let again_at = tokio::select! {
-                    again_at = run_once(runner, stream) => again_at,
-                    () = stop.cancelled() => return,
-                };
-                match again_at {
-                    None => began_ms = now,
-                    Some(time) => tokio::select! {
-                        () = sleep_until(time) => {}
-                        () = stop.cancelled() => return,
-                    },
-                }
-            }
+            Due::At(time) => sleep_until(runner, time).await,
+            Due::Now => match run_once(runner, stream).await {
+                None => began_ms = now,
+                Some(time) => sleep_until(runner, time).await,
+            },
         }
     }
 }
 
-/// Sleeps until a time by the clock, or a part of the way.
-async fn sleep_until(time_ms: i64) {
+/// Sleeps until a time by the clock, or a part of the way, or until the runner is stopped.
+async fn sleep_until(runner: &Runner, time_ms: i64) {
     let left = Duration::from_millis(u64::try_from(time_ms - now_ms()).unwrap_or_default());
-    tokio::time::sleep(left.clamp(SHORTEST_SLEEP, LONGEST_SLEEP)).await;
+    tokio::select! {
+        () = tokio::time::sleep(left.clamp(SHORTEST_SLEEP, LONGEST_SLEEP)) => {}
+        () = runner.stopped() => {}
+    }
 }
 
 /// One run. Where another one has the stream, gives the end of its lease: it may be dead, and then this run is still due.
@@ -143,6 +121,7 @@ async fn run_once(runner: &Runner, stream: &str) -> Option<i64> {
             return Some(lease_until_ms);
         }
         Ok(Outcome::Lost { winner }) => tracing::info!(stream, winner, "another run published first"),
+        Err(_) if runner.is_stopped() => tracing::info!(stream, "the batch run under way was ended"),
         Err(error) => tracing::error!(stream, error = format!("{error:#}"), "batch run failed"),
     }
     None
