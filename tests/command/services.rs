@@ -86,7 +86,7 @@ fn up_is_found_by_other_commands_and_keeps_everything_over_a_restart() {
     assert_eq!(merged["answer"]["complete"], true);
     stop(up);
 
-    let up = folder.service(&["up"]);
+    let mut up = folder.service(&["up"]);
     let server = up.line("ready: ");
     answer(&folder, &server, |answer| orders(answer) == 350 && answer["answer"]["version"] == 1);
     // As a power failure would end it: what was acknowledged is still there.

@@ -83,7 +83,7 @@ async fn nodes_join_leave_and_die_and_take_states_over_by_checkpoint() {
 
     let second = place.speed(1);
     until_shared(&place, 2).await;
-    let third = place.speed(2);
+    let mut third = place.speed(2);
     until_shared(&place, 3).await;
     // One leaves as it should, one dies.
     let (code, took) = second.stop();

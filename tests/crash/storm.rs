@@ -24,10 +24,11 @@ struct Kills {
     batch: u32,
 }
 
-/// Kills one that still runs.
-fn kill(mut service: Service, count: &mut u32) {
+/// Kills one, if it still runs, and starts another in its place: not before, for they listen at the same address.
+fn replace(service: &mut Service, count: &mut u32, start: impl FnOnce() -> Service) {
     *count += u32::from(service.exit_code().is_none());
     service.kill();
+    *service = start();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -50,12 +51,12 @@ async fn every_answer_is_right_while_speed_nodes_servers_and_batch_runs_are_kill
         match random.random_range(0..10) {
             0..2 => {
                 let index = random.random_range(0..speed.len());
-                kill(std::mem::replace(&mut speed[index], place.speed(index)), &mut kills.speed);
+                replace(&mut speed[index], &mut kills.speed, || place.speed(index));
             }
-            2..5 => kill(std::mem::replace(&mut serve, place.serve()), &mut kills.serve),
+            2..5 => replace(&mut serve, &mut kills.serve, || place.serve()),
             _ => {
                 ran += u32::from(batch.exit_code() == Some(0));
-                kill(std::mem::replace(&mut batch, place.begin_batch()), &mut kills.batch);
+                replace(&mut batch, &mut kills.batch, || place.begin_batch());
             }
         }
     }

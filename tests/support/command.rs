@@ -181,8 +181,8 @@ impl Service {
         (self.wait(), told.elapsed())
     }
 
-    /// Ends it as a power failure would.
-    pub fn kill(mut self) {
+    /// Ends it as a power failure would, unless it has ended.
+    pub fn kill(&mut self) {
         self.child.kill().expect("it is killed");
         self.child.wait().expect("it ends");
     }
