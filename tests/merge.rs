@@ -87,8 +87,18 @@ impl Sides {
     }
 
     fn sources(&self) -> Vec<Source<'_>> {
-        let batch = self.batch.iter().map(|(table, exact)| Source { table, exact: Some(exact) });
-        batch.chain(self.live.iter().map(|table| Source { table, exact: None })).collect()
+        let batch = self.batch.iter().map(|(table, exact)| Source {
+            table,
+            exact: Some(exact),
+            sorted: table.keys.windows().is_sorted(),
+        });
+        batch
+            .chain(self.live.iter().map(|table| Source {
+                table,
+                exact: None,
+                sorted: table.keys.windows().is_sorted(),
+            }))
+            .collect()
     }
 }
 

@@ -1,6 +1,8 @@
 //! An answer: columns of values, and where they come from.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use watershed_schemas::measure::{self, ErrorBound};
@@ -23,9 +25,18 @@ pub use cursor::{Cursor, Pin};
 /// More rows than this are refused: ask for fewer with `limit` and `cursor`.
 pub const MOST_ROWS: usize = 1_000_000;
 
-/// Columns of equal length.
-#[derive(Clone, Debug, PartialEq)]
+/// What was found, and of which records.
+#[derive(Clone, Debug)]
 pub struct Answer {
+    /// Shared by all answers to one question as long as neither half moves.
+    pub found: Arc<Found>,
+    pub block: Block,
+    pub statistics: Statistics,
+}
+
+/// Columns of equal length: what follows from the question and the records alone.
+#[derive(Debug)]
+pub struct Found {
     pub columns: Vec<AnswerColumn>,
     pub rows: usize,
     /// Per row, whether live records took part, if asked for.
@@ -36,8 +47,21 @@ pub struct Answer {
     pub zone: chrono_tz::Tz,
     /// Where the next page begins, if there is one.
     pub next_cursor: Option<String>,
-    pub block: Block,
-    pub statistics: Statistics,
+    /// What is to be told of overflow groups.
+    pub told: Option<Told>,
+    /// Cells of the version and live ones that took part.
+    pub batch_rows: usize,
+    pub live_groups: usize,
+    /// The columns and rows as JSON, once they have been written.
+    pub json: OnceLock<Vec<u8>>,
+}
+
+impl Deref for Answer {
+    type Target = Found;
+
+    fn deref(&self) -> &Found {
+        &self.found
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -107,7 +131,7 @@ pub fn finish(
     recomputed: &Recomputed,
     pin: Pin,
     after: Option<&[Value]>,
-) -> Result<Answer, Refusal> {
+) -> Result<Found, Refusal> {
     if plan.fill != Fill::None {
         fill::fill(plan, &mut groups)?;
     }
@@ -122,19 +146,18 @@ pub fn finish(
     }
     let columns = plan.columns().into_iter().map(|column| cells.column(column, &chosen)).collect();
     let provenance = plan.provenance.then(|| chosen.iter().map(|group| groups.is_live(*group)).collect());
-    let statistics =
-        Statistics { elapsed_ms: 0.0, batch_rows: groups.batch_cells, live_groups: groups.live_cells };
     let overflow: Vec<bool> = chosen.iter().map(|group| groups.is_overflow(*group)).collect();
-    let block = Block { overflow: groups.overflow.told(), ..Block::default() };
-    Ok(Answer {
+    Ok(Found {
         columns,
         rows: chosen.len(),
         provenance,
         overflow: overflow.contains(&true).then_some(overflow),
         zone: plan.zone,
         next_cursor,
-        block,
-        statistics,
+        told: groups.overflow.told(),
+        batch_rows: groups.batch_cells,
+        live_groups: groups.live_cells,
+        json: OnceLock::new(),
     })
 }
 
@@ -202,7 +225,12 @@ impl Cells<'_> {
     }
 }
 
-impl Answer {
+impl Found {
+    /// How many values it holds.
+    pub fn values(&self) -> usize {
+        self.rows * self.columns.len()
+    }
+
     /// What rows are marked with beside their values, by name.
     pub fn marks(&self) -> impl Iterator<Item = (&'static str, &Vec<bool>)> {
         let live = self.provenance.as_ref().map(|live| ("_live", live));

@@ -2,6 +2,7 @@
 
 mod hand_over;
 mod kept;
+mod standing;
 mod tables;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use watershed_schemas::superseded;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
 
-use crate::answer::{self, Answer, Block, Cursor, Pin, Recomputed};
+use crate::answer::{self, Answer, Block, Cursor, Found, Pin, Recomputed, Statistics};
 use crate::cells::Cells;
 use crate::live::{Chosen, choose};
 use crate::merge::{self, Groups, Selection, Source};
@@ -28,6 +29,7 @@ use crate::turns::{Turns, beside};
 use crate::versions::{LoadError, Loaded, LoadedView, Readiness, StreamState, Streams};
 use hand_over::HandOver;
 use kept::Kept;
+use standing::Standing;
 use tables::Tables;
 
 /// Questions that look at more cells than this leave the thread that serves connections.
@@ -40,6 +42,7 @@ pub struct Serving {
     pub streams: Arc<Streams>,
     tables: Arc<Tables>,
     kept: Kept,
+    standing: Standing,
     /// How long a question waits for partitions that are handed over.
     wait_for_partitions: Duration,
     /// For questions of many cells: each may hold a view's groups once more.
@@ -78,6 +81,7 @@ impl Serving {
             streams,
             tables: Arc::default(),
             kept: Kept::default(),
+            standing: Standing::default(),
             wait_for_partitions,
             large: Turns::new(cores.max(2)),
             recomputing: Turns::new(1),
@@ -130,7 +134,7 @@ impl Serving {
 
     async fn ask_in(&self, state: &StreamState, view: &Arc<View>, query: &Query) -> Result<Answer, Refusal> {
         let began = Instant::now();
-        let plan = plan(query, view)?;
+        let plan = Arc::new(plan(query, view)?);
         if state.readiness() == Readiness::Unknown {
             let trouble = state.trouble().unwrap_or_else(|| "the store has not been read yet".to_string());
             return Err(Refusal::not_ready(trouble));
@@ -144,27 +148,48 @@ impl Serving {
         if let Some(cursor) = cursor.as_ref().filter(|cursor| cursor.pin != pin) {
             return Err(gone(cursor));
         }
+        let found = match self.standing.find(view, pin, query) {
+            Some(found) => found,
+            None => {
+                let found = Arc::new(self.find(&plan, &halves, pin, cursor).await?);
+                self.standing.keep(view, pin, query, &found);
+                found
+            }
+        };
+        if found.next_cursor.is_some() {
+            self.kept.keep(view, pin, halves.clone());
+        }
+        let mut statistics =
+            Statistics { elapsed_ms: 0.0, batch_rows: found.batch_rows, live_groups: found.live_groups };
+        let answer = Answer { block: block.with(found.told.clone()), found, statistics };
+        meets(&answer, &plan.require)?;
+        statistics.elapsed_ms = began.elapsed().as_micros() as f64 / 1_000.0;
+        Ok(Answer { statistics, ..answer })
+    }
+
+    /// Merges both halves and finishes what comes of it.
+    async fn find(
+        &self,
+        plan: &Arc<Plan>,
+        halves: &Halves,
+        pin: Pin,
+        cursor: Option<Cursor>,
+    ) -> Result<Found, Refusal> {
+        let view = &plan.view;
+        let held = halves.held(view);
         let recomputed = match (plan.accuracy, held) {
-            (Accuracy::Exact, Some(held)) => self.recompute(held, &plan).await?,
+            (Accuracy::Exact, Some(held)) => self.recompute(held, plan).await?,
             _ => Exacts::default(),
         };
         let batch = held.and_then(|held| held.views.get(&view.name)).cloned();
         let batch = batch.unwrap_or_else(|| Arc::new(LoadedView::empty(view.clone())));
         let tables = halves.live.as_ref().map(|live| live.tables.clone()).unwrap_or_default();
-        let require = plan.require.clone();
 
         let cells = batch.rows() + tables.iter().map(|table| table.cells()).sum::<usize>();
         let small = cells <= INLINE_CELLS && plan.fill == Fill::None;
-        let after = cursor.map(|cursor| cursor.after);
+        let (plan, after) = (plan.clone(), cursor.map(|cursor| cursor.after));
         let compute = move || compute(&plan, &batch, &tables, &recomputed, pin, after.as_deref());
-        let mut answer = if small { compute()? } else { self.large.take(compute).await?? };
-        if answer.next_cursor.is_some() {
-            self.kept.keep(view, pin, halves.clone());
-        }
-        answer.block = block.with(answer.block.overflow.take());
-        meets(&answer, &require)?;
-        answer.statistics.elapsed_ms = began.elapsed().as_micros() as f64 / 1_000.0;
-        Ok(answer)
+        if small { compute() } else { self.large.take(compute).await? }
     }
 
     /// What the answer is to be made of: for a page, what the page before was made of, if it is still there.
@@ -317,11 +342,12 @@ fn compute(
     exacts: &Exacts,
     pin: Pin,
     after: Option<&[Value]>,
-) -> Result<Answer, Refusal> {
+) -> Result<Found, Refusal> {
     let reached = |cells: &&Arc<Cells>| cells.windows.is_some_and(|(first, last)| plan.reaches(first, last));
     let below = batch.files.iter().map(|file| &file.cells).filter(reached);
-    let below = below.map(|cells| Source { table: &cells.table, exact: Some(&cells.exact) });
-    let above = live.iter().map(|table| Source { table, exact: None });
+    let below =
+        below.map(|cells| Source { table: &cells.table, exact: Some(&cells.exact), sorted: cells.sorted });
+    let above = live.iter().map(|table| Source { table, exact: None, sorted: false });
     let sources: Vec<Source<'_>> = below.chain(above).collect();
     let selection = Selection {
         view: &plan.view,

@@ -21,6 +21,8 @@ pub struct Cells {
     pub exact: Vec<Option<ArrayRef>>,
     /// The first and the last window start.
     pub windows: Option<(i64, i64)>,
+    /// True where rows come in the order of their windows.
+    pub sorted: bool,
 }
 
 /// A file whose bytes are as published but which this build cannot read.
@@ -63,7 +65,8 @@ impl Cells {
         }
         let starts = table.keys.windows();
         let windows = starts.iter().min().copied().zip(starts.iter().max().copied());
-        Ok(Cells { table, exact, windows })
+        let sorted = starts.is_sorted();
+        Ok(Cells { table, exact, windows, sorted })
     }
 
     pub fn bytes(&self) -> usize {

@@ -14,7 +14,7 @@ const DAY_MICROS: i64 = 24 * HOUR_MICROS;
 pub const USUAL: (i64, i64) = (0, 70 * 365 * DAY_MICROS);
 
 /// How a question wants time cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Grain {
     /// One bucket for all time.
     All,

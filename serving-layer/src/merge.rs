@@ -4,6 +4,8 @@
 //! (invariant `COVER`). Merging their states by group is therefore the fold of all of them
 //! (invariant `FOLD`), and nothing here may drop or repeat a cell that passes the selection.
 
+use std::ops::Range;
+
 use arrow::array::ArrayRef;
 use watershed_schemas::keys::Keys;
 use watershed_schemas::measure::{self, States};
@@ -22,6 +24,22 @@ pub struct Source<'a> {
     pub table: &'a StateTable,
     /// Exact values of sketched measures, by the view's measures; `None` for live cells, which have none.
     pub exact: Option<&'a [Option<ArrayRef>]>,
+    /// True where cells come in the order of their windows.
+    pub sorted: bool,
+}
+
+impl Source<'_> {
+    /// Where cells of windows that start in `[from, to)` lie.
+    fn reach(&self, from: i64, to: i64) -> Range<usize> {
+        let windows = self.table.keys.windows();
+        match self.sorted {
+            true => {
+                let until = windows.partition_point(|window| *window < to);
+                windows.partition_point(|window| *window < from).min(until)..until
+            }
+            false => 0..windows.len(),
+        }
+    }
 }
 
 /// Which cells take part, and what becomes of them.
@@ -83,7 +101,7 @@ pub fn merge<'a>(sources: &'a [Source<'a>], selection: &'a Selection<'a>) -> Gro
     // Per source: the rows that pass, and the group of each.
     let mut taken = Vec::with_capacity(sources.len());
     for (index, source) in sources.iter().enumerate() {
-        let mut rows = passing(source.table, selection);
+        let mut rows = passing(source, selection);
         rows.extend(overflow.take(source.table, selection));
         let into = keys
             .regroup(&source.table.keys, &rows, selection.dimensions, |start| selection.buckets.start(start));
@@ -124,14 +142,14 @@ pub fn merge<'a>(sources: &'a [Source<'a>], selection: &'a Selection<'a>) -> Gro
 }
 
 /// The rows whose window and dimensions are known and pass.
-fn passing(table: &StateTable, selection: &Selection<'_>) -> Vec<u32> {
-    let keys = &table.keys;
-    let unknown: Vec<u32> = table.overflow().map(|(row, _)| row).collect();
+fn passing(source: &Source<'_>, selection: &Selection<'_>) -> Vec<u32> {
+    let keys = &source.table.keys;
+    let unknown: Vec<u32> = source.table.overflow().map(|(row, _)| row).collect();
     let passes: Vec<(usize, Vec<bool>)> =
         selection.conditions.iter().map(|condition| codes(keys, condition)).collect();
-    let in_range = |window: &i64| selection.from <= *window && *window < selection.to;
-    let windows = keys.windows().iter().enumerate().filter(|(_, window)| in_range(window));
-    let rows = windows.map(|(row, _)| row as u32);
+    let windows = keys.windows();
+    let in_range = |row: &usize| (selection.from..selection.to).contains(&windows[*row]);
+    let rows = source.reach(selection.from, selection.to).filter(in_range).map(|row| row as u32);
     rows.filter(|row| {
         if unknown.binary_search(row).is_ok() {
             return false;

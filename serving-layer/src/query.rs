@@ -34,7 +34,7 @@ pub const KEYS: [&str; 16] = [
     "include",
 ];
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Query {
     pub view: String,
     /// `None`: all.
@@ -60,7 +60,7 @@ pub struct Query {
 }
 
 /// A condition on a dimension.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Filter {
     pub dimension: String,
     /// True: every value but these, NULL included.
@@ -69,7 +69,7 @@ pub struct Filter {
 }
 
 /// A value as written; its type follows from the dimension.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Literal {
     Null,
     Json(serde_json::Value),
@@ -77,7 +77,7 @@ pub enum Literal {
 }
 
 /// What buckets without data look like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Fill {
     /// They are absent.
     #[default]
@@ -86,13 +86,13 @@ pub enum Fill {
     Zero,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Order {
     pub column: String,
     pub descending: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Accuracy {
     /// Batch and speed.
     #[default]
@@ -104,7 +104,7 @@ pub enum Accuracy {
 }
 
 /// What the asker will not do without.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Requirement {
     Exact,
     Complete,

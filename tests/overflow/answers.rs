@@ -20,9 +20,9 @@ fn check(below: &[Trip], above: &[Trip], most: u64, asked: &Asked) -> Result<(),
     let halves = above.split_at(above.len() / 2);
     let live = [halves.0, halves.1].map(|trips| fold_within(&view, trips, limits));
     let sources = [
-        Source { table: &batch, exact: Some(&exact) },
-        Source { table: &live[0], exact: None },
-        Source { table: &live[1], exact: None },
+        Source { table: &batch, exact: Some(&exact), sorted: false },
+        Source { table: &live[0], exact: None, sorted: false },
+        Source { table: &live[1], exact: None, sorted: false },
     ];
     let measures: Vec<usize> = (0..view.measures.len()).collect();
     let selection = Selection {
@@ -104,7 +104,7 @@ fn records_of_no_known_window_belong_to_answers_over_all_time_and_are_undecided_
     let above: Vec<Trip> =
         (0..40).map(|hour| crate::support::serving::trip(hour * HOUR, "Oslo", 1, 10, "ada")).collect();
     let live = fold_within(&view, &above, Limits { groups: Some(4), bytes: None });
-    let sources = [Source { table: &live, exact: None }];
+    let sources = [Source { table: &live, exact: None, sorted: false }];
     let ask = |buckets, from| {
         let selection = Selection {
             view: &view,

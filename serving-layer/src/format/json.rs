@@ -9,23 +9,31 @@ use serde::Serialize;
 use watershed_schemas::layout::date_text;
 use watershed_schemas::value::{DecimalText, Value};
 
-use crate::answer::{Answer, AnswerColumn};
+use crate::answer::{Answer, AnswerColumn, Found};
 
 pub fn document(answer: &Answer) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512 + answer.rows * answer.columns.len() * 24);
-    out.extend_from_slice(b"{\"meta\":");
-    json(&mut out, &metas(answer));
-    out.extend_from_slice(b",\"data\":[");
-    rows(&mut out, answer, b"", b",");
-    out.extend_from_slice(b"],\"rows\":");
-    json(&mut out, &answer.rows);
-    out.extend_from_slice(b",\"next_cursor\":");
-    json(&mut out, &answer.next_cursor);
+    let found = answer.json.get_or_init(|| found(answer));
+    let mut out = Vec::with_capacity(found.len() + 1_024);
+    out.extend_from_slice(found);
     out.extend_from_slice(b",\"answer\":");
     json(&mut out, &answer.block);
     out.extend_from_slice(b",\"statistics\":");
     json(&mut out, &answer.statistics);
     out.push(b'}');
+    out
+}
+
+/// A document up to where it says what it is made of.
+fn found(found: &Found) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256 + found.values() * 24);
+    out.extend_from_slice(b"{\"meta\":");
+    json(&mut out, &metas(found));
+    out.extend_from_slice(b",\"data\":[");
+    rows(&mut out, found, b"", b",");
+    out.extend_from_slice(b"],\"rows\":");
+    json(&mut out, &found.rows);
+    out.extend_from_slice(b",\"next_cursor\":");
+    json(&mut out, &found.next_cursor);
     out
 }
 
@@ -46,7 +54,8 @@ pub fn head(answer: &Answer) -> String {
         answer: &'a crate::answer::Block,
         statistics: &'a crate::answer::Statistics,
     }
-    let Answer { rows, next_cursor, block, statistics, .. } = answer;
+    let Answer { found, block, statistics } = answer;
+    let Found { rows, next_cursor, .. } = found.as_ref();
     let head = Head { meta: metas(answer), rows: *rows, next_cursor, answer: block, statistics };
     serde_json::to_string(&head).expect("strings, numbers and maps with integer keys have a JSON form")
 }
@@ -110,7 +119,7 @@ struct MetaError {
     confidence: f64,
 }
 
-fn metas(answer: &Answer) -> Vec<Meta<'_>> {
+fn metas(answer: &Found) -> Vec<Meta<'_>> {
     answer.columns.iter().map(meta).collect()
 }
 
@@ -128,7 +137,7 @@ fn meta(column: &AnswerColumn) -> Meta<'_> {
     }
 }
 
-fn rows(out: &mut Vec<u8>, answer: &Answer, end: &[u8], between: &[u8]) {
+fn rows(out: &mut Vec<u8>, answer: &Found, end: &[u8], between: &[u8]) {
     let names: Vec<Vec<u8>> = (answer.columns.iter().enumerate())
         .map(|(index, column)| {
             let mut name = if index == 0 { Vec::new() } else { vec![b','] };

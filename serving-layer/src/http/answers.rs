@@ -31,7 +31,7 @@ pub async fn respond(
     format: Format,
 ) -> Result<HttpResponse<Body>, Refusal> {
     let header = (format != Format::Json).then(|| format::header(&answer));
-    let body = match answer.rows * answer.columns.len() > INLINE_VALUES {
+    let body = match answer.values() > INLINE_VALUES {
         true => beside(move || format.write(&answer)).await??,
         false => format.write(&answer)?,
     };
