@@ -6,3 +6,4 @@ mod disk;
 mod loading;
 mod services;
 mod settings;
+mod tutorial;

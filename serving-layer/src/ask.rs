@@ -16,8 +16,9 @@ use watershed_schemas::superseded;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
 
-use crate::answer::{self, Answer, Block, Cursor, Pin, Recomputed};
+use crate::answer::{self, Answer, Block, Cursor, Known, Pin, Recomputed};
 use crate::cells::Cells;
+use crate::explain::{self, EventsRead, Explanation, Looked};
 use crate::live::{Chosen, choose};
 use crate::merge::{self, Groups, Selection, Source};
 use crate::plan::{Plan, plan};
@@ -156,12 +157,21 @@ impl Serving {
         let cells = batch.rows() + tables.iter().map(|table| table.cells()).sum::<usize>();
         let small = cells <= INLINE_CELLS && plan.fill == Fill::None;
         let after = cursor.map(|cursor| cursor.after);
-        let compute = move || compute(&plan, &batch, &tables, &recomputed, pin, after.as_deref());
+        let known = known(&block, held, halves.live.as_ref());
+        let why = if plan.explain { explain_halves(&plan, held, halves.live.as_ref()) } else { Vec::new() };
+        let compute = move || {
+            let mut answer = compute(&plan, &batch, &tables, &recomputed, &known, pin, after.as_deref())?;
+            if let Some(explanation) = &mut answer.explanation {
+                explanation.why = why;
+            }
+            Ok(answer)
+        };
         let mut answer = if small { compute()? } else { self.large.take(compute).await?? };
         if answer.next_cursor.is_some() {
             self.kept.keep(view, pin, halves.clone());
         }
-        answer.block = block.with(answer.block.overflow.take());
+        let Block { overflow, unknown, .. } = std::mem::take(&mut answer.block);
+        answer.block = block.with(overflow, unknown);
         meets(&answer, &require)?;
         answer.statistics.elapsed_ms = began.elapsed().as_micros() as f64 / 1_000.0;
         Ok(answer)
@@ -276,6 +286,10 @@ impl Serving {
         }
         let turn = self.recomputing.wait().await?;
         let rows = recompute::recompute(&self.streams.store, &held.manifest, plan, &measures, turn).await;
+        let read = plan.explain.then(|| EventsRead {
+            measures: measures.iter().map(|index| explain::measure(plan, *index).to_string()).collect(),
+            ..recompute::reads(&held.manifest, plan)
+        });
         let rows = rows.map_err(|error| match error {
             RecomputeError::TooLarge { .. } => Refusal::new(Reason::TooLarge, error.to_string()),
             RecomputeError::Store(ref unread) if unread.is_unreached() => {
@@ -286,7 +300,7 @@ impl Serving {
                 Refusal::new(Reason::Failed, error.to_string())
             }
         })?;
-        Ok(Exacts { measures, rows })
+        Ok(Exacts { measures, rows, read })
     }
 }
 
@@ -307,6 +321,8 @@ impl Halves {
 struct Exacts {
     measures: Vec<usize>,
     rows: Vec<Row>,
+    /// What was read for them, if the question asks for it.
+    read: Option<EventsRead>,
 }
 
 /// Merges both halves and finishes what comes of it.
@@ -315,12 +331,13 @@ fn compute(
     batch: &LoadedView,
     live: &[Arc<StateTable>],
     exacts: &Exacts,
+    known: &Known,
     pin: Pin,
     after: Option<&[Value]>,
 ) -> Result<Answer, Refusal> {
     let reached = |cells: &&Arc<Cells>| cells.windows.is_some_and(|(first, last)| plan.reaches(first, last));
-    let below = batch.files.iter().map(|file| &file.cells).filter(reached);
-    let below = below.map(|cells| Source { table: &cells.table, exact: Some(&cells.exact) });
+    let read: Vec<&Arc<Cells>> = batch.files.iter().map(|file| &file.cells).filter(reached).collect();
+    let below = read.iter().map(|cells| Source { table: &cells.table, exact: Some(&cells.exact) });
     let above = live.iter().map(|table| Source { table, exact: None });
     let sources: Vec<Source<'_>> = below.chain(above).collect();
     let selection = Selection {
@@ -334,7 +351,22 @@ fn compute(
     };
     let groups = merge::merge(&sources, &selection);
     let recomputed = by_group(&groups, exacts);
-    answer::finish(plan, groups, &recomputed, pin, after)
+    let explanation = plan.explain.then(|| {
+        let rows = |tables: &[Arc<StateTable>]| tables.iter().map(|table| table.cells()).sum();
+        let explanation = Explanation {
+            batch: Looked {
+                files: batch.files.len(),
+                files_read: read.len(),
+                rows_read: read.iter().map(|cells| cells.table.cells()).sum(),
+                rows_taken: 0,
+            },
+            live: Looked { files: live.len(), files_read: live.len(), rows_read: rows(live), rows_taken: 0 },
+            events: exacts.read.clone(),
+            ..Explanation::default()
+        };
+        explanation.merged(&groups)
+    });
+    Ok(Answer { explanation, ..answer::finish(plan, groups, &recomputed, known, pin, after)? })
 }
 
 /// Finds for each group what was recomputed for it.
@@ -355,6 +387,41 @@ fn by_group(groups: &Groups<'_>, exacts: &Exacts) -> Recomputed {
         }
     }
     recomputed
+}
+
+/// How far the records of an answer tell of time.
+fn known(block: &Block, held: Option<&Loaded>, live: Option<&Live>) -> Known {
+    if let Some(gap) = block.gaps.first() {
+        return Known::nothing(format!("the log had lost {gap} before it could be read"));
+    }
+    if let Some(current_at_ms) = live.and_then(|live| live.chosen.current_at_ms)
+        && block.complete
+        && current_at_ms > 0
+    {
+        return Known::as_of(current_at_ms.saturating_mul(1_000));
+    }
+    let began = held.and_then(|held| DateTime::parse_from_rfc3339(&held.manifest.created_at).ok());
+    match began {
+        Some(began) => Known::below_the_watershed(began.timestamp_micros()),
+        None => Known::nothing("there is no version yet, and not all that is live is known".to_string()),
+    }
+}
+
+/// What was decided, with what became of either half.
+fn explain_halves(plan: &Plan, held: Option<&Loaded>, live: Option<&Live>) -> Vec<String> {
+    let mut why = explain::decisions(plan);
+    why.push(match held {
+        Some(held) => format!("below the watershed: version {}, whose cells are in memory", held.version()),
+        None => "below the watershed: nothing, for no version holds this view yet".to_string(),
+    });
+    why.extend(live.map(|live| match &live.missing {
+        Some(missing) => format!("above the watershed: nothing, for {}", missing.reason),
+        None => format!(
+            "above the watershed: the states of {} partitions, up to the live offsets",
+            live.chosen.live.len()
+        ),
+    }));
+    why
 }
 
 /// Where an answer comes from.
@@ -387,6 +454,7 @@ fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Blo
             gaps,
             definition: None,
             overflow: None,
+            unknown: None,
         };
     };
     let chosen = &live.chosen;
@@ -415,6 +483,7 @@ fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Blo
         gaps,
         definition: None,
         overflow: None,
+        unknown: None,
     }
 }
 

@@ -7,7 +7,7 @@ mod columnar;
 mod json;
 mod text;
 
-pub use json::{block, columns as meta, rows_by_key};
+pub use json::{block, block_of, columns as meta, rows_by_key};
 
 use crate::answer::Answer;
 use crate::refusal::{Reason, Refusal, nearest};

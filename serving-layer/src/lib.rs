@@ -10,6 +10,7 @@ mod calendar;
 pub mod cells;
 pub mod diff;
 pub mod follow;
+pub mod explain;
 mod format;
 pub mod grain;
 pub mod http;

@@ -39,6 +39,7 @@ pub struct Plan {
     pub batch_only: bool,
     pub require: Vec<Requirement>,
     pub provenance: bool,
+    pub explain: bool,
 }
 
 /// A condition on one of the view's dimensions.
@@ -90,6 +91,7 @@ pub fn plan(query: &Query, view: &Arc<View>) -> Result<Plan, Refusal> {
         batch_only: query.batch_only(),
         require: query.require.clone(),
         provenance: query.provenance,
+        explain: query.explain,
     };
     if plan.columns().is_empty() {
         let detail = "the answer would have no columns: name a measure or a dimension";

@@ -15,7 +15,7 @@ use crate::grain::Grain;
 use crate::refusal::Refusal;
 
 /// The keys of a question. `POST` bodies and `GET` parameters share them, beside `where.<dimension>`.
-pub const KEYS: [&str; 16] = [
+pub const KEYS: [&str; 17] = [
     "view",
     "measures",
     "group_by",
@@ -32,6 +32,7 @@ pub const KEYS: [&str; 16] = [
     "require",
     "as_of",
     "include",
+    "explain",
 ];
 
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +58,8 @@ pub struct Query {
     pub as_of: Option<Version>,
     /// Whether rows say if live records took part in them.
     pub provenance: bool,
+    /// Whether the answer says how it came about.
+    pub explain: bool,
 }
 
 /// A condition on a dimension.
@@ -111,7 +114,7 @@ pub enum Requirement {
     Fresh(Duration),
 }
 
-pub use parameters::{format, only_form};
+pub use parameters::{FORM_KEYS, format, only_form};
 pub use time::duration;
 
 /// Turns the key of a wrong question into the place in the body that it was read from.
@@ -139,6 +142,7 @@ impl Query {
             require: Vec::new(),
             as_of: None,
             provenance: false,
+            explain: false,
         }
     }
 
@@ -191,6 +195,10 @@ mod values {
 
     pub fn include(text: &str) -> Result<(), Refusal> {
         choice("include", text, &[("provenance", ())])
+    }
+
+    pub fn truth(key: &str, text: &str) -> Result<bool, Refusal> {
+        choice(key, text, &[("true", true), ("false", false)])
     }
 
     pub fn requirement(text: &str) -> Result<Requirement, Refusal> {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use watershed_schemas::layout::date_text;
 use watershed_schemas::value::{DecimalText, Value};
 
-use crate::answer::{Answer, AnswerColumn};
+use crate::answer::{Answer, AnswerColumn, Block};
 
 pub fn document(answer: &Answer) -> Vec<u8> {
     let mut out = Vec::with_capacity(512 + answer.rows * answer.columns.len() * 24);
@@ -25,6 +25,10 @@ pub fn document(answer: &Answer) -> Vec<u8> {
     json(&mut out, &answer.block);
     out.extend_from_slice(b",\"statistics\":");
     json(&mut out, &answer.statistics);
+    if let Some(explanation) = &answer.explanation {
+        out.extend_from_slice(b",\"explain\":");
+        json(&mut out, explanation);
+    }
     out.push(b'}');
     out
 }
@@ -43,11 +47,13 @@ pub fn head(answer: &Answer) -> String {
         meta: Vec<Meta<'a>>,
         rows: usize,
         next_cursor: &'a Option<String>,
-        answer: &'a crate::answer::Block,
+        answer: &'a Block,
         statistics: &'a crate::answer::Statistics,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        explain: &'a Option<crate::explain::Explanation>,
     }
-    let Answer { rows, next_cursor, block, statistics, .. } = answer;
-    let head = Head { meta: metas(answer), rows: *rows, next_cursor, answer: block, statistics };
+    let Answer { rows, next_cursor, block, statistics, explanation, .. } = answer;
+    let head = Head { meta: metas(answer), rows: *rows, next_cursor, answer: block, statistics, explain: explanation };
     serde_json::to_string(&head).expect("strings, numbers and maps with integer keys have a JSON form")
 }
 
@@ -89,7 +95,11 @@ pub fn columns(answer: &Answer) -> String {
 }
 
 pub fn block(answer: &Answer) -> String {
-    serde_json::to_string(&answer.block)
+    block_of(&answer.block)
+}
+
+pub fn block_of(block: &Block) -> String {
+    serde_json::to_string(block)
         .expect("strings, numbers and maps with integer keys have a JSON form")
 }
 

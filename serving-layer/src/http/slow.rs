@@ -110,6 +110,12 @@ pub struct Watched {
     _room: OwnedSemaphorePermit,
 }
 
+impl Body {
+    pub fn empty() -> Body {
+        Body::Small(None)
+    }
+}
+
 impl MessageBody for Body {
     type Error = std::convert::Infallible;
 
