@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::DateTime;
+use tracing::Instrument as _;
 use watershed_schemas::live::{LiveError, PartialsRequest};
 use watershed_schemas::manifest::Version;
 use watershed_schemas::offsets::Offsets;
@@ -131,13 +132,14 @@ impl Serving {
 
     async fn ask_in(&self, state: &StreamState, view: &Arc<View>, query: &Query) -> Result<Answer, Refusal> {
         let began = Instant::now();
-        let plan = plan(query, view)?;
+        let plan = tracing::info_span!("plan").in_scope(|| plan(query, view))?;
         if state.readiness() == Readiness::Unknown {
             let trouble = state.trouble().unwrap_or_else(|| "the store has not been read yet".to_string());
             return Err(Refusal::not_ready(trouble));
         }
         let cursor = plan.cursor.as_deref().map(|text| Cursor::read(&plan, text)).transpose()?;
-        let halves = self.halves(state, &plan, cursor.as_ref()).await?;
+        let halves = self.halves(state, &plan, cursor.as_ref());
+        let halves = halves.instrument(tracing::info_span!("partials", view = view.name)).await?;
         let held = halves.held(view);
         let mut block = block(state, held, halves.live.as_ref());
         block.definition = superseded::is_name(&view.name).then(|| view.hash.clone());
@@ -146,7 +148,9 @@ impl Serving {
             return Err(gone(cursor));
         }
         let recomputed = match (plan.accuracy, held) {
-            (Accuracy::Exact, Some(held)) => self.recompute(held, &plan).await?,
+            (Accuracy::Exact, Some(held)) => {
+                self.recompute(held, &plan).instrument(tracing::info_span!("recompute")).await?
+            }
             _ => Exacts::default(),
         };
         let batch = held.and_then(|held| held.views.get(&view.name)).cloned();
@@ -159,7 +163,9 @@ impl Serving {
         let after = cursor.map(|cursor| cursor.after);
         let known = known(&block, held, halves.live.as_ref());
         let why = if plan.explain { explain_halves(&plan, held, halves.live.as_ref()) } else { Vec::new() };
+        let merge = tracing::info_span!("merge", cells);
         let compute = move || {
+            let _within = merge.entered();
             let mut answer = compute(&plan, &batch, &tables, &recomputed, &known, pin, after.as_deref())?;
             if let Some(explanation) = &mut answer.explanation {
                 explanation.why = why;

@@ -23,6 +23,7 @@ pub mod query;
 mod recompute;
 pub mod refusal;
 pub mod time_to_loss;
+pub mod trace;
 mod turns;
 pub mod versions;
 mod wire;

@@ -1,6 +1,6 @@
 //! The tutorial, as a newcomer reads it: every command is run, and prints what the page says.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

@@ -11,6 +11,8 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 use uuid::Uuid;
 
+use crate::trace::{self, Context};
+
 const NAME: HeaderName = HeaderName::from_static("x-request-id");
 /// A longer name is not taken over: it ends up in every line of the log.
 const LONGEST: usize = 128;
@@ -23,8 +25,17 @@ pub async fn name(
     let began = Instant::now();
     let name = given(request.headers()).unwrap_or_else(|| Uuid::now_v7().to_string());
     let (method, path) = (request.method().to_string(), request.path().to_string());
-    let span = tracing::info_span!("request", id = name, method, path, status = Empty);
-    let mut response = next.call(request).instrument(span.clone()).await?;
+    let above = request.headers().get(trace::HEADER).and_then(|header| header.to_str().ok());
+    let above = above.and_then(Context::parse);
+    let context = above.map_or_else(Context::begin, Context::child);
+    let span = tracing::info_span!(
+        "request", id = name, method, path, status = Empty, otel.kind = "server", sampled = context.sampled,
+        trace_id = format!("{:032x}", context.trace), span_id = format!("{:016x}", context.span), parent_id = Empty,
+    );
+    if let Some(above) = above {
+        span.record("parent_id", format!("{:016x}", above.span));
+    }
+    let mut response = context.scope(next.call(request).instrument(span.clone())).await?;
     let status = response.status().as_u16();
     span.record("status", status);
     span.in_scope(|| match status {
