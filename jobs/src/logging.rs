@@ -3,10 +3,10 @@
 use std::io::IsTerminal;
 
 use tracing::Level;
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
 use crate::project::Place;

@@ -15,6 +15,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
+use uuid::Uuid;
 
 /// Spans that wait for the collector.
 const MOST_WAITING: usize = 65_536;
@@ -149,7 +150,7 @@ impl Traces {
     }
 
     /// A span that begins a trace's part here, or lies within one.
-    fn open(&self, fields: Fields, above: Option<(String, String)>, id: &Id) -> Option<Open> {
+    fn open(&self, fields: Fields, above: Option<(String, String)>) -> Option<Open> {
         let own = fields.text("trace_id");
         let begins = own.is_some();
         let (trace, above) = match (own, above) {
@@ -157,21 +158,15 @@ impl Traces {
             (None, Some((trace, above))) => (trace, Some(above)),
             (None, None) => return None,
         };
-        let is_dropped = begins && (fields.text("sampled").as_deref() == Some("false") || !self.keeps(&trace));
+        let is_dropped =
+            begins && (fields.text("sampled").as_deref() == Some("false") || !self.keeps(&trace));
         if is_dropped {
             return None;
         }
-        let id = fields.text("span_id").unwrap_or_else(|| named(&trace, id));
+        let id = fields.text("span_id");
+        let id = id.unwrap_or_else(|| format!("{:016x}", Uuid::new_v4().as_u64_pair().1));
         Some(Open { trace, id, above, began: SystemTime::now(), failed: false, fields })
     }
-}
-
-/// An id for a span that has none: this process gives each number to one open span at a time.
-fn named(trace: &str, id: &Id) -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let trace = trace.get(16..).and_then(|lower| u64::from_str_radix(lower, 16).ok()).unwrap_or_default();
-    let mixed = (now.as_nanos() as u64 ^ id.into_u64().rotate_left(40) ^ trace.rotate_left(7)).max(1);
-    format!("{mixed:016x}")
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Traces {
@@ -182,7 +177,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Traces {
         let above = span.parent().and_then(|above| {
             above.extensions().get::<Open>().map(|open| (open.trace.clone(), open.id.clone()))
         });
-        if let Some(open) = self.open(fields, above, id) {
+        if let Some(open) = self.open(fields, above) {
             span.extensions_mut().insert(open);
         }
     }

@@ -9,11 +9,14 @@ mod text;
 
 pub use json::{block, block_of, columns as meta, rows_by_key};
 
+use utoipa::ToSchema;
+
 use crate::answer::Answer;
 use crate::refusal::{Reason, Refusal, nearest};
 
 /// A form that an answer can take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
 pub enum Format {
     #[default]
     Json,

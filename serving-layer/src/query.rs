@@ -9,6 +9,8 @@ mod time;
 use std::time::Duration;
 
 use chrono_tz::Tz;
+use serde::Serialize;
+use utoipa::ToSchema;
 use watershed_schemas::manifest::Version;
 
 use crate::grain::Grain;
@@ -80,7 +82,8 @@ pub enum Literal {
 }
 
 /// What buckets without data look like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Fill {
     /// They are absent.
     #[default]
@@ -95,7 +98,9 @@ pub struct Order {
     pub descending: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = AccuracyAsked)]
 pub enum Accuracy {
     /// Batch and speed.
     #[default]

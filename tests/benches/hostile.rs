@@ -30,7 +30,9 @@ impl Slow {
     fn beginning(self) -> String {
         match self {
             Slow::Headers => "GET /healthz HTTP/1.1\r\nHost: here\r\nX: ".to_string(),
-            Slow::Body => "POST /v1/query HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{".to_string(),
+            Slow::Body => {
+                "POST /v1/query HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{".to_string()
+            }
             Slow::Reading => format!("GET {LARGE} HTTP/1.1\r\nHost: here\r\n\r\n"),
         }
     }
@@ -56,7 +58,8 @@ pub async fn measure(table: &mut Table, rounds: usize) {
     let up = Service::start(folder.command(&["up"]));
     let server = up.line("ready:");
     let address = server.trim_start_matches("http://").to_string();
-    let port: u16 = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("an address has a port");
+    let port: u16 =
+        address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("an address has a port");
     let (mut ratios, mut calm, mut besieged) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds.min(3) {
         let healthy = client();

@@ -113,7 +113,8 @@ fn wrong_usage_is_exit_code_2() {
 fn keys(folder: &Folder, table: &str) -> Vec<String> {
     folder.write("watershed.toml", &format!("{table}\nqqqqqqqqqqqqqqqq = 1\n"));
     let ended = folder.run(&["check"]);
-    let (_, keys) = ended.err.trim().split_once("expected one of ").unwrap_or_else(|| panic!("{}", ended.err));
+    let (_, keys) =
+        ended.err.trim().split_once("expected one of ").unwrap_or_else(|| panic!("{}", ended.err));
     keys.split(", ").map(str::to_string).collect()
 }
 

@@ -29,7 +29,8 @@ fn collector() -> (String, Receiver<(String, Json)>) {
                         // The test may have seen enough.
                         let _ = sender.send((service.clone(), span.clone()));
                     }
-                    let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+                    let answer =
+                        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
                     stream.get_mut().write_all(answer).expect("the exporter reads");
                 }
             });
@@ -97,9 +98,17 @@ async fn a_question_is_one_trace_from_its_caller_to_the_speed_node() {
 
     let mut found: BTreeMap<(String, String), Json> = BTreeMap::new();
     let deadline = Instant::now() + Duration::from_secs(20);
-    let all = [("serve", "request"), ("serve", "plan"), ("serve", "partials"), ("serve", "ask node"), ("serve", "merge"), ("speed", "request")];
+    let all = [
+        ("serve", "request"),
+        ("serve", "plan"),
+        ("serve", "partials"),
+        ("serve", "ask node"),
+        ("serve", "merge"),
+        ("speed", "request"),
+    ];
     while !all.iter().all(|(service, name)| found.contains_key(&(service.to_string(), name.to_string()))) {
-        let (service, span) = spans.recv_timeout(deadline - Instant::now()).unwrap_or_else(|_| panic!("{found:#?}"));
+        let (service, span) =
+            spans.recv_timeout(deadline - Instant::now()).unwrap_or_else(|_| panic!("{found:#?}"));
         if span["traceId"] == TRACE {
             found.insert((service, text(&span, "name").to_string()), span);
         }
@@ -129,12 +138,15 @@ async fn a_trace_that_its_caller_does_not_keep_is_not_kept_here() {
     let up = Service::start(command);
     let server = up.line("ready:");
     for (flags, path) in [("00", "/healthz"), ("01", "/v1/views")] {
-        let asked = client().get(format!("{server}{path}")).header("traceparent", format!("00-{TRACE}-{CALLER}-{flags}"));
+        let asked = client()
+            .get(format!("{server}{path}"))
+            .header("traceparent", format!("00-{TRACE}-{CALLER}-{flags}"));
         assert_eq!(asked.send().await.expect("the server answers").status(), 200);
     }
     // What waits is sent before the process ends.
     assert_eq!(up.stop().0, 0);
-    let kept: Vec<Json> = spans.try_iter().map(|(_, span)| span).filter(|span| span["traceId"] == TRACE).collect();
+    let kept: Vec<Json> =
+        spans.try_iter().map(|(_, span)| span).filter(|span| span["traceId"] == TRACE).collect();
     assert_eq!(kept.len(), 1, "{kept:#?}");
     assert!(kept[0]["attributes"].to_string().contains("/v1/views"), "{kept:#?}");
 }

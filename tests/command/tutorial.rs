@@ -42,7 +42,9 @@ fn is_said(line: &str, said: &str) -> bool {
         None => line == said,
         Some((before, after)) => {
             let rest = line.strip_prefix(before);
-            rest.is_some_and(|rest| (0..=rest.len()).any(|at| rest.is_char_boundary(at) && is_said(&rest[at..], after)))
+            rest.is_some_and(|rest| {
+                (0..=rest.len()).any(|at| rest.is_char_boundary(at) && is_said(&rest[at..], after))
+            })
         }
     }
 }
@@ -122,7 +124,8 @@ fn python_path(python: &str) -> String {
 fn every_command_of_the_tutorial_does_what_it_says() {
     let page = std::fs::read_to_string(root().join("docs/tutorial.md")).expect("there is a tutorial");
     let (place, tools) = (Folder::new(), Folder::new());
-    let mut reader = Reader { folder: place.path("."), tools: tools.path("."), serve: free(), broker: free() };
+    let mut reader =
+        Reader { folder: place.path("."), tools: tools.path("."), serve: free(), broker: free() };
     let has_duckdb = duckdb_in(&reader.tools);
     let mut service = None;
     let steps = steps(&page);

@@ -38,12 +38,14 @@ async fn an_answer_is_not_sent_again_until_its_records_move_on() {
 async fn another_question_form_or_coding_has_another_tag() {
     let world = World::with_both_sides().await;
     let mut tags = std::collections::BTreeSet::new();
-    for more in ["", "&format=csv", "&limit=1", "&where.city=Oslo", "&accuracy=batch", "&include=provenance"] {
+    for more in ["", "&format=csv", "&limit=1", "&where.city=Oslo", "&accuracy=batch", "&include=provenance"]
+    {
         assert!(tags.insert(header(&world.get(&format!("{PATH}{more}")).await, ETAG)), "{more}");
     }
     let zipped = world.client.get(world.url(PATH)).header(ACCEPT_ENCODING, "gzip").send().await;
     let zipped = zipped.expect("the server answers");
-    let vary: Vec<_> = zipped.headers().get_all("vary").iter().filter_map(|vary| vary.to_str().ok()).collect();
+    let vary: Vec<_> =
+        zipped.headers().get_all("vary").iter().filter_map(|vary| vary.to_str().ok()).collect();
     assert!(vary.contains(&"accept"), "{vary:?}");
     assert!(tags.insert(header(&zipped, ETAG)), "gzip");
 }
@@ -74,7 +76,11 @@ async fn links_lead_through_all_pages_and_end() {
         rows.extend(page["data"].as_array().expect("a list").clone());
         assert_eq!(link.is_some(), page["next_cursor"].is_string());
         let Some(link) = link else { break };
-        path = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"next\"")).expect("a link").to_string();
+        path = link
+            .strip_prefix('<')
+            .and_then(|link| link.strip_suffix(">; rel=\"next\""))
+            .expect("a link")
+            .to_string();
         assert_eq!(path.matches("cursor=").count(), 1, "{path}");
     }
     assert_eq!((rows.len(), &Json::from(rows)), (3, &whole["data"]));

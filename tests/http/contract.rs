@@ -68,7 +68,11 @@ pub async fn described(method: &str, path: &str, response: Response) -> Response
     );
     if media.ends_with("json") {
         let body = serde_json::from_slice(&body).expect("JSON is JSON");
-        hold(&format!("{method} {template} {status} {media}"), &described["content"][&media]["schema"], &body);
+        hold(
+            &format!("{method} {template} {status} {media}"),
+            &described["content"][&media]["schema"],
+            &body,
+        );
     }
     let mut again = http::Response::new(body);
     (*again.status_mut(), *again.headers_mut()) = (http::StatusCode::from_u16(status).unwrap(), head);

@@ -14,7 +14,10 @@ async fn an_explanation_counts_what_was_read_and_merged() {
     // Two files, a day each, of which the question is about one; its two cells meet one live cell in Oslo.
     assert_eq!(live["batch"], json!({ "files": 2, "files_read": 1, "rows_read": 2, "rows_taken": 2 }));
     assert_eq!((&live["live"]["rows_read"], &live["live"]["rows_taken"]), (&json!(2), &json!(1)));
-    assert_eq!((&live["groups"], &live["merged_cells"], &live["events"]), (&json!(2), &json!(2), &Json::Null));
+    assert_eq!(
+        (&live["groups"], &live["merged_cells"], &live["events"]),
+        (&json!(2), &json!(2), &Json::Null)
+    );
     let says = |explained: &Json, text: &str| explained["why"].to_string().contains(text);
     assert!(says(&live, "riders: merged from sketches") && says(&live, "both halves"), "{live}");
     let exact = explained("exact").await;
@@ -46,12 +49,16 @@ async fn a_window_that_no_half_has_reached_is_not_known_to_be_zero() {
     assert_eq!(trips(&batch), known);
     assert_eq!(batch["meta"][2]["exact"], false);
     assert_eq!(batch["answer"]["unknown"]["rows"], 2);
-    assert!(batch["answer"]["unknown"]["because"].as_str().is_some_and(|why| why.contains("run began")), "{batch}");
+    assert!(
+        batch["answer"]["unknown"]["because"].as_str().is_some_and(|why| why.contains("run began")),
+        "{batch}"
+    );
     // The live half is at the log's end now: until now nothing happened, and of tomorrow nothing is known.
     let live = world.ask(day("live")).await;
     assert_eq!(trips(&live), [vec![Some(1)], vec![Some(0); 24]].concat());
     assert_eq!((&live["meta"][2]["exact"], live["answer"].get("unknown")), (&json!(true), None));
-    let tomorrow = (chrono::Utc::now() + chrono::TimeDelta::hours(24)).format("%Y-%m-%dT%H:00:00Z").to_string();
+    let tomorrow =
+        (chrono::Utc::now() + chrono::TimeDelta::hours(24)).format("%Y-%m-%dT%H:00:00Z").to_string();
     let after = (chrono::Utc::now() + chrono::TimeDelta::hours(26)).format("%Y-%m-%dT%H:00:00Z").to_string();
     let mut ahead = hours(&tomorrow, &after, "live");
     ahead["group_by"] = json!([]);
@@ -72,5 +79,8 @@ async fn where_the_log_had_lost_records_no_window_is_known_to_be_zero() {
     world.until_version(2).await;
     let answer = world.ask(hours("2013-01-01T00:00:00Z", "2013-01-01T03:00:00Z", "live")).await;
     assert_eq!(trips(&answer), [None, Some(1), None]);
-    assert!(answer["answer"]["unknown"]["because"].as_str().is_some_and(|why| why.contains("lost")), "{answer}");
+    assert!(
+        answer["answer"]["unknown"]["because"].as_str().is_some_and(|why| why.contains("lost")),
+        "{answer}"
+    );
 }

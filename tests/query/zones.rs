@@ -23,7 +23,8 @@ fn name(length: Length, shown: NaiveDateTime) -> NaiveDateTime {
     match length {
         Length::Months(months) => {
             let month = (shown.year() * 12 + shown.month0() as i32).div_euclid(months) * months;
-            let first = chrono::NaiveDate::from_ymd_opt(month.div_euclid(12), month.rem_euclid(12) as u32 + 1, 1);
+            let first =
+                chrono::NaiveDate::from_ymd_opt(month.div_euclid(12), month.rem_euclid(12) as u32 + 1, 1);
             first.and_then(|first| first.and_hms_opt(0, 0, 0)).expect("every month has a first day")
         }
         Length::Micros(length) if length == 7 * DAY => {
@@ -41,7 +42,8 @@ fn zones() -> impl Strategy<Value = Tz> {
 }
 
 fn lengths() -> impl Strategy<Value = Length> {
-    let micros = [QUARTER, HOUR / 2, HOUR, 2 * HOUR, 3 * HOUR, 4 * HOUR, 6 * HOUR, 8 * HOUR, 12 * HOUR, DAY, 7 * DAY];
+    let micros =
+        [QUARTER, HOUR / 2, HOUR, 2 * HOUR, 3 * HOUR, 4 * HOUR, 6 * HOUR, 8 * HOUR, 12 * HOUR, DAY, 7 * DAY];
     let months = [1, 3, 12].map(Length::Months);
     prop::sample::select(micros.map(Length::Micros).into_iter().chain(months).collect::<Vec<_>>())
 }

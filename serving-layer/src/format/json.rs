@@ -53,7 +53,14 @@ pub fn head(answer: &Answer) -> String {
         explain: &'a Option<crate::explain::Explanation>,
     }
     let Answer { rows, next_cursor, block, statistics, explanation, .. } = answer;
-    let head = Head { meta: metas(answer), rows: *rows, next_cursor, answer: block, statistics, explain: explanation };
+    let head = Head {
+        meta: metas(answer),
+        rows: *rows,
+        next_cursor,
+        answer: block,
+        statistics,
+        explain: explanation,
+    };
     serde_json::to_string(&head).expect("strings, numbers and maps with integer keys have a JSON form")
 }
 
@@ -99,8 +106,7 @@ pub fn block(answer: &Answer) -> String {
 }
 
 pub fn block_of(block: &Block) -> String {
-    serde_json::to_string(block)
-        .expect("strings, numbers and maps with integer keys have a JSON form")
+    serde_json::to_string(block).expect("strings, numbers and maps with integer keys have a JSON form")
 }
 
 #[derive(Serialize)]

@@ -8,9 +8,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use super::{dashboard, openapi};
 use crate::refusal::Refusal;
 
-static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
-    openapi::document().to_json().expect("the document is texts, numbers and maps")
-});
+static DOCUMENT: LazyLock<String> =
+    LazyLock::new(|| openapi::document().to_json().expect("the document is texts, numbers and maps"));
 
 /// This API as OpenAPI 3.1.
 #[utoipa::path(get, path = "/openapi.json", tag = "operations",

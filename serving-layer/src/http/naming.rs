@@ -29,8 +29,16 @@ pub async fn name(
     let above = above.and_then(Context::parse);
     let context = above.map_or_else(Context::begin, Context::child);
     let span = tracing::info_span!(
-        "request", id = name, method, path, status = Empty, otel.kind = "server", sampled = context.sampled,
-        trace_id = format!("{:032x}", context.trace), span_id = format!("{:016x}", context.span), parent_id = Empty,
+        "request",
+        id = name,
+        method,
+        path,
+        status = Empty,
+        otel.kind = "server",
+        sampled = context.sampled,
+        trace_id = format!("{:032x}", context.trace),
+        span_id = format!("{:016x}", context.span),
+        parent_id = Empty,
     );
     if let Some(above) = above {
         span.record("parent_id", format!("{:016x}", above.span));

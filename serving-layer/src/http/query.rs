@@ -7,12 +7,13 @@ use super::openapi::{AnswerDocument, Asking, Question, QuestionParameters};
 use super::slow::{Body, Room};
 use super::{answers, body};
 use crate::ask::Serving;
+use crate::format::Format;
 use crate::query::{self, Query};
 use crate::refusal::Refusal;
 
 /// A question about one view.
 #[utoipa::path(post, path = "/v1/query", tag = "questions",
-    params(("format" = inline(Option<Form>), Query, description = "The form of the answer, whatever Accept says")),
+    params(("format" = inline(Option<Format>), Query, description = "The form of the answer, whatever Accept says")),
     request_body(content = Question, content_type = "application/json"),
     responses(
         (status = 200, description = "The answer; forms other than JSON say where it comes from in a header",
@@ -43,7 +44,7 @@ pub async fn post(
 #[utoipa::path(get, path = "/v1/views/{view}/query", tag = "questions",
     params(
         ("view" = String, Path),
-        ("format" = inline(Option<Form>), Query, description = "The form of the answer, whatever Accept says"),
+        ("format" = inline(Option<Format>), Query, description = "The form of the answer, whatever Accept says"),
         QuestionParameters
     ),
     responses(
@@ -73,18 +74,6 @@ pub async fn get(
     let answer = serving.ask(&query).await?;
     requests.answered(&answer);
     answers::respond_to_address(&request, &room, &query, answer, format).await
-}
-
-/// The names of `?format=`.
-#[derive(serde::Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[allow(dead_code)]
-pub enum Form {
-    Json,
-    Ndjson,
-    Csv,
-    Arrow,
-    Parquet,
 }
 
 pub fn parameters(request: &HttpRequest) -> Result<Vec<(String, String)>, Refusal> {

@@ -14,7 +14,8 @@ pub fn compare(document: &Json, schema: &Json, value: &Json, at: &str) -> Vec<St
         let fits = |schema: &Json| compare(document, schema, value, at);
         match keyword.as_str() {
             "$ref" => {
-                let path = wanted.as_str().and_then(|path| path.strip_prefix('#')).expect("a reference is a text");
+                let path =
+                    wanted.as_str().and_then(|path| path.strip_prefix('#')).expect("a reference is a text");
                 let schema = document.pointer(path).unwrap_or_else(|| panic!("{path} is described nowhere"));
                 mistakes.extend(fits(schema));
             }
@@ -24,12 +25,15 @@ pub fn compare(document: &Json, schema: &Json, value: &Json, at: &str) -> Vec<St
                     mistakes.push(format!("{at}: found {value}, expected {wanted}"));
                 }
             }
-            "enum" if !several.contains(value) => mistakes.push(format!("{at}: found {value}, expected one of {wanted}")),
+            "enum" if !several.contains(value) => {
+                mistakes.push(format!("{at}: found {value}, expected one of {wanted}"))
+            }
             "minimum" if value.as_f64().is_some_and(|value| value < wanted.as_f64().unwrap_or(value)) => {
                 mistakes.push(format!("{at}: found {value}, expected at least {wanted}"));
             }
             "required" => {
-                let missing = several.iter().filter(|name| value.get(name.as_str().unwrap_or_default()).is_none());
+                let missing =
+                    several.iter().filter(|name| value.get(name.as_str().unwrap_or_default()).is_none());
                 mistakes.extend(missing.map(|name| format!("{at}: {name} is missing")));
             }
             "allOf" => mistakes.extend(several.iter().flat_map(fits)),
@@ -47,11 +51,15 @@ pub fn compare(document: &Json, schema: &Json, value: &Json, at: &str) -> Vec<St
                     let own = named.and_then(|named| named.get(name));
                     let at = format!("{at}/{name}");
                     match (keyword.as_str(), own) {
-                        ("properties", Some(schema)) => mistakes.extend(compare(document, schema, value, &at)),
+                        ("properties", Some(schema)) => {
+                            mistakes.extend(compare(document, schema, value, &at))
+                        }
                         ("additionalProperties", None) if *wanted == false => {
                             mistakes.push(format!("{at} is not described"));
                         }
-                        ("additionalProperties", None) => mistakes.extend(compare(document, wanted, value, &at)),
+                        ("additionalProperties", None) => {
+                            mistakes.extend(compare(document, wanted, value, &at))
+                        }
                         _ => {}
                     }
                 }

@@ -1,13 +1,13 @@
 //! The form of a question, as a body and as parameters. Both are read by hand, for the sake of what is said about mistakes;
 //! the tests compare their keys with those that are read.
 
-#![allow(dead_code)]
-
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value as Json;
 use utoipa::{IntoParams, ToSchema};
+
+use crate::query::{Accuracy, Fill};
 
 /// A question about a view.
 #[derive(Serialize, ToSchema)]
@@ -41,7 +41,8 @@ pub struct Question {
     require: Option<Vec<String>>,
     /// A retained version.
     as_of: Option<u64>,
-    include: Option<Vec<Include>>,
+    /// `provenance`: rows say by `_live` whether live records took part.
+    include: Option<Vec<String>>,
     /// Says what was read and merged, and why.
     explain: Option<bool>,
 }
@@ -81,36 +82,11 @@ pub struct QuestionParameters {
     require: Option<String>,
     #[param(nullable = false)]
     as_of: Option<u64>,
-    #[param(nullable = false, inline)]
-    include: Option<Include>,
+    /// `provenance`
+    #[param(nullable = false)]
+    include: Option<String>,
     #[param(nullable = false)]
     explain: Option<bool>,
-}
-
-/// What buckets without data look like.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = Fill)]
-enum Fill {
-    None,
-    Null,
-    Zero,
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = AccuracyAsked)]
-enum Accuracy {
-    Live,
-    Batch,
-    Exact,
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = Include)]
-enum Include {
-    Provenance,
 }
 
 /// Conditions by dimension: each is a parameter of its own.

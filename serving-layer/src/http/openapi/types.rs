@@ -2,8 +2,6 @@
 //!
 //! The tests hold every answer against these, and refuse what is not named here.
 
-#![allow(dead_code)]
-
 use std::collections::BTreeMap;
 
 use serde::Serialize;
