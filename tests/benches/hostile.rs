@@ -15,8 +15,11 @@ const CLIENTS: usize = 500;
 const PATIENCE: Duration = Duration::from_secs(15);
 const BETWEEN_BYTES: Duration = Duration::from_secs(1);
 const BETWEEN_QUESTIONS: Duration = Duration::from_millis(10);
-/// A row for every hour of eighty years: more than the buffers of a connection hold.
-const LARGE: &str = "/v1/views/sales/query?measures=orders&group_by=&fill=null&from=1970-01-01T00:00:00Z&to=2050-01-01T00:00:00Z";
+/// A row for every hour of five years, some megabytes: more than the buffers of a connection hold.
+const LARGE: &str =
+    "/v1/views/sales/query?group_by=&fill=null&from=2015-01-01T00:00:00Z&to=2020-01-01T00:00:00Z";
+/// How much more memory the server may take among them.
+const MOST_BYTES: u64 = 100 << 20;
 
 #[derive(Clone, Copy, Debug)]
 enum Slow {
@@ -87,6 +90,7 @@ pub async fn measure(table: &mut Table, rounds: usize) {
         attacks.into_iter().for_each(|attack| attack.abort());
         assert!(most_held > CLIENTS / 2, "{most_held} of {CLIENTS} slow clients were there at once");
         assert!(last_held < PATIENCE, "a slow client is still held after {last_held:?}");
+        assert!(most_bytes - before < MOST_BYTES, "{} more bytes resident", most_bytes - before);
         println!(
             "{CLIENTS} slow clients: at most {most_held} held at once, the last let go after {:.1} s, {:.1} MiB more resident",
             last_held.as_secs_f64(),

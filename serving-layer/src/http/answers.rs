@@ -72,16 +72,20 @@ async fn written(
     format: Format,
 ) -> Result<HttpResponse<Body>, Refusal> {
     let header = (format != Format::Json).then(|| format::header(&answer));
-    let body = match answer.rows * answer.columns.len() > INLINE_VALUES {
-        true => beside(move || format.write(&answer)).await??,
-        false => format.write(&answer)?,
+    let values = answer.rows * answer.columns.len();
+    let body = match values > INLINE_VALUES {
+        true => {
+            let reserved = room.reserve(values)?;
+            let body = beside(move || format.write(&answer)).await??;
+            room.body_within(request, body, reserved)?
+        }
+        false => room.body(request, format.write(&answer)?)?,
     };
     let mut response = HttpResponse::Ok();
     response.content_type(format.media_type());
     if let Some(header) = header {
         response.insert_header(("Watershed-Answer", header));
     }
-    let body = room.body(request, body)?;
     Ok(response.message_body(body).expect("headers of our own are well formed"))
 }
 

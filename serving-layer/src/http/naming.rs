@@ -47,7 +47,7 @@ pub async fn name(
     let status = response.status().as_u16();
     span.record("status", status);
     span.in_scope(|| match status {
-        500.. => tracing::warn!(status, took = ?began.elapsed(), "request answered"),
+        500 => tracing::warn!(status, took = ?began.elapsed(), "request answered"),
         _ => tracing::debug!(status, took = ?began.elapsed(), "request answered"),
     });
     if let Ok(name) = HeaderValue::try_from(name) {
