@@ -6,3 +6,5 @@ mod disk;
 mod loading;
 mod services;
 mod settings;
+mod traces;
+mod tutorial;

@@ -1,11 +1,15 @@
 //! The HTTP API through a real server: what it answers, in which shape, and how it refuses.
 
+mod caching;
+mod contract;
 mod coverage;
 mod damage;
 mod dashboard;
+mod explain;
 mod hand_over;
 mod live;
 mod metrics;
+mod naming;
 mod overflow;
 mod pages;
 mod refusals;
@@ -25,6 +29,7 @@ use watershed_serving::http::{PartialsServer, ServeSettings, Server};
 use watershed_serving::live::{Peers, choose};
 use watershed_store::Store;
 
+use self::contract::described;
 use crate::support::serving::{
     DAY, HOUR, NEW_YEAR, ScriptedLive, Trip, client, fold, hourly, offsets, project, publish, trip,
     with_another_field,
@@ -76,7 +81,8 @@ impl World {
     }
 
     async fn get(&self, path: &str) -> Response {
-        self.client.get(self.url(path)).send().await.expect("the server answers")
+        let response = self.client.get(self.url(path)).send().await.expect("the server answers");
+        described("GET", path, response).await
     }
 
     async fn json(&self, path: &str) -> Json {
@@ -86,7 +92,8 @@ impl World {
     }
 
     async fn post(&self, body: impl Into<reqwest::Body>) -> Response {
-        self.client.post(self.url("/v1/query")).body(body).send().await.expect("the server answers")
+        let response = self.client.post(self.url("/v1/query")).body(body).send().await;
+        described("POST", "/v1/query", response.expect("the server answers")).await
     }
 
     /// An answer that must be one.

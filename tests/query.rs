@@ -1,5 +1,7 @@
 //! Questions: what is understood, what is refused and in which words, and how time is cut.
 
+mod zones;
+
 use watershed_schemas::project::{Project, SourceFile};
 use watershed_schemas::value::Value;
 use watershed_schemas::window::{Length, Window};

@@ -14,7 +14,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 use serde::{Deserialize, Serialize};
 use watershed_schemas::problem::nearest;
 
-use crate::human::{Count, Names, Size, Span, Text};
+use crate::human::{Count, Names, Share, Size, Span, Text};
 
 const PREFIX: &str = "WATERSHED__";
 /// The one table whose keys are not ours: librdkafka's own settings.
@@ -31,6 +31,7 @@ pub struct Settings {
     pub batch: Batch,
     pub serve: Serve,
     pub log: Log,
+    pub traces: Traces,
 }
 
 /// The Kafka to use.
@@ -128,6 +129,18 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+/// Spans of requests, for a collector.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Traces {
+    /// A collector's OTLP over HTTP, such as `http://collector:4318`; none: nothing is exported.
+    pub endpoint: Option<Text>,
+    /// How this process is called there.
+    pub service: Text,
+    /// Of the traces that begin here, 0 to 1.
+    pub share: Share,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -199,6 +212,12 @@ impl Default for Serve {
     fn default() -> Self {
         let second = Span(Duration::from_secs(1));
         Serve { listen: text("127.0.0.1:8080"), workers: None, wait_for_partitions: second, drain: second }
+    }
+}
+
+impl Default for Traces {
+    fn default() -> Self {
+        Traces { endpoint: None, service: text("watershed"), share: Share(1.0) }
     }
 }
 

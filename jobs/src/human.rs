@@ -67,6 +67,25 @@ impl fmt::Display for Count {
     }
 }
 
+/// A part of a whole, 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share(pub f64);
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let share = text.trim().parse().ok().filter(|share| (0.0..=1.0).contains(share));
+        share.map(Share).ok_or_else(|| format!("found \"{text}\", expected a number from 0 to 1"))
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
 /// Text, whatever it looks like: a folder may be called `2013`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text(pub String);
@@ -100,7 +119,7 @@ macro_rules! scalar {
         }
     )*};
 }
-scalar!(Size, Span, Count, Text);
+scalar!(Size, Span, Count, Share, Text);
 
 /// Reads a string, a number or a boolean as text and lets the type make sense of it.
 struct Scalar<T>(PhantomData<T>);

@@ -2,11 +2,15 @@
 
 use std::io::IsTerminal;
 
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::LogFormat;
 use crate::project::Place;
+use crate::traces::{self, Exporting};
 
 pub enum Verbosity {
     Quiet,
@@ -14,8 +18,8 @@ pub enum Verbosity {
     Loud(u8),
 }
 
-/// `RUST_LOG` decides where it is set; else `-v` and `-q` do.
-pub fn start(place: &Place, verbosity: Verbosity, service: bool) -> anyhow::Result<()> {
+/// `RUST_LOG` decides where it is set; else `-v` and `-q` do. A service's spans are exported where the settings say so.
+pub fn start(place: &Place, verbosity: Verbosity, service: bool) -> anyhow::Result<Option<Exporting>> {
     let directives = match verbosity {
         Verbosity::Quiet => "error",
         Verbosity::Loud(0) if service => "warn,watershed=info",
@@ -31,14 +35,23 @@ pub fn start(place: &Place, verbosity: Verbosity, service: bool) -> anyhow::Resu
         _ => EnvFilter::new(directives),
     };
     // A fault in the settings is told by the command that needs them.
-    let format = place.settings().map(|settings| settings.log.format).unwrap_or_default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let settings = place.settings().unwrap_or_default();
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    let started = match format {
-        LogFormat::Text => subscriber.try_init(),
-        LogFormat::Json => subscriber.json().try_init(),
+    let lines = match settings.log.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
     };
-    started.map_err(|error| anyhow::anyhow!("the log cannot be set up: {error}"))
+    let traces = &settings.traces;
+    let exported = match traces.endpoint.as_ref().filter(|_| service) {
+        Some(endpoint) => Some(traces::start(&endpoint.0, &traces.service.0, traces.share.0)?),
+        None => None,
+    };
+    let (spans, exporting) = exported.unzip();
+    // What is exported does not depend on what is logged.
+    let spans = spans.map(|spans| spans.with_filter(Targets::new().with_target("watershed", Level::INFO)));
+    let started = tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init();
+    started.map_err(|error| anyhow::anyhow!("the log cannot be set up: {error}"))?;
+    Ok(exporting)
 }

@@ -22,6 +22,7 @@ mod scheduler;
 mod serve;
 mod speed;
 mod stack;
+mod traces;
 mod up;
 mod verify;
 mod versions;
@@ -105,8 +106,16 @@ async fn obey(command: Command) -> anyhow::Result<ExitCode> {
     let place = Place { folder: command.project, config: command.config };
     let verbosity =
         if command.quiet { logging::Verbosity::Quiet } else { logging::Verbosity::Loud(command.verbose) };
-    logging::start(&place, verbosity, command.verb.is_service())?;
-    match command.verb {
+    let exporting = logging::start(&place, verbosity, command.verb.is_service())?;
+    let ended = act(command.verb, place).await;
+    if let Some(exporting) = exporting {
+        exporting.finish().await;
+    }
+    ended
+}
+
+async fn act(verb: Verb, place: Place) -> anyhow::Result<ExitCode> {
+    match verb {
         Verb::Demo(arguments) => demo::demo(&place, arguments).await,
         Verb::Up => up::up(&place).await,
         Verb::Speed => speed::speed(&place).await,

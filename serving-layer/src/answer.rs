@@ -5,11 +5,13 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use watershed_schemas::measure::{self, ErrorBound};
 use watershed_schemas::offsets::{Gap, Offsets};
 use watershed_schemas::types::DataType;
 use watershed_schemas::value::Value;
 
+use crate::explain::Explanation;
 use crate::merge::{Finished, Groups};
 use crate::overflow::Told;
 use crate::plan::{self, Plan};
@@ -18,9 +20,11 @@ use crate::refusal::{Reason, Refusal};
 
 mod cursor;
 mod fill;
+mod known;
 mod order;
 
 pub use cursor::{Cursor, Pin};
+pub use known::{Known, Unknown};
 
 /// More rows than this are refused: ask for fewer with `limit` and `cursor`.
 pub const MOST_ROWS: usize = 1_000_000;
@@ -47,11 +51,14 @@ pub struct Found {
     pub zone: chrono_tz::Tz,
     /// Where the next page begins, if there is one.
     pub next_cursor: Option<String>,
-    /// What is to be told of overflow groups.
+    /// What is to be told of overflow groups, and of filled rows.
     pub told: Option<Told>,
+    pub unknown: Option<Unknown>,
     /// Cells of the version and live ones that took part.
     pub batch_rows: usize,
     pub live_groups: usize,
+    /// How it came about, if asked for.
+    pub explanation: Option<Explanation>,
     /// The columns and rows as JSON, once they have been written.
     pub json: OnceLock<Vec<u8>>,
 }
@@ -76,43 +83,56 @@ pub struct AnswerColumn {
 }
 
 /// Which records an answer is a fold of (invariant `COVER`).
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Block {
     pub stream: String,
     /// `null` before the first version of the view.
+    #[schema(required)]
     pub version: Option<u64>,
+    #[schema(value_type = BTreeMap<String, i64>)]
     pub watershed: Offsets,
+    #[schema(value_type = BTreeMap<String, i64>)]
     pub live: Offsets,
+    #[schema(value_type = BTreeMap<String, i64>)]
     pub end: Offsets,
     /// How long ago everything up to the log's end was folded; `null` if that is not known.
+    #[schema(required)]
     pub freshness_ms: Option<i64>,
     pub complete: bool,
+    #[schema(value_type = Vec<crate::http::GapForm>)]
     pub gaps: Vec<Gap>,
     /// Why the answer is not complete, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub incomplete_because: Option<String>,
     /// What is missing is on its way from one speed node to another: asked again, the answer may be complete.
     #[serde(skip)]
     pub passing: bool,
     /// The hash of the view's definition, where it is not the project's but the one that the version was made with.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub definition: Option<String>,
     /// Live groups beyond the view's budget, where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub overflow: Option<Told>,
+    /// Filled rows of which nobody knows yet whether nothing happened, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub unknown: Option<Unknown>,
 }
 
 impl Block {
-    /// With what is to be told of overflow groups. Records that are in no row, though they may belong to one, are missing.
-    pub fn with(self, overflow: Option<Told>) -> Block {
+    /// With what is to be told of filled rows and of overflow groups. Records that are in no row, though they may belong to one, are missing.
+    pub fn with(self, overflow: Option<Told>, unknown: Option<Unknown>) -> Block {
         let missing = overflow.as_ref().filter(|told| told.undecided_records != Some(0));
         let because = missing.map(|told| told.because.clone());
         let incomplete_because = self.incomplete_because.clone().or(because);
-        Block { complete: incomplete_because.is_none(), incomplete_because, overflow, ..self }
+        Block { complete: incomplete_because.is_none(), incomplete_because, overflow, unknown, ..self }
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Statistics {
     pub elapsed_ms: f64,
     /// Cells of the version that took part.
@@ -129,13 +149,14 @@ pub fn finish(
     plan: &Plan,
     mut groups: Groups<'_>,
     recomputed: &Recomputed,
+    known: &Known,
     pin: Pin,
     after: Option<&[Value]>,
 ) -> Result<Found, Refusal> {
     if plan.fill != Fill::None {
         fill::fill(plan, &mut groups)?;
     }
-    let cells = Cells { plan, groups: &groups, recomputed };
+    let cells = Cells { plan, groups: &groups, recomputed, known };
     let (chosen, next_cursor) = order::page(&cells, pin, after);
     if chosen.len() > MOST_ROWS {
         let detail = format!(
@@ -147,6 +168,8 @@ pub fn finish(
     let columns = plan.columns().into_iter().map(|column| cells.column(column, &chosen)).collect();
     let provenance = plan.provenance.then(|| chosen.iter().map(|group| groups.is_live(*group)).collect());
     let overflow: Vec<bool> = chosen.iter().map(|group| groups.is_overflow(*group)).collect();
+    let unknown: Vec<&u32> = chosen.iter().filter(|group| cells.is_unknown(**group)).collect();
+    let unknown = known.told(unknown.len(), unknown.iter().any(|group| groups.lacks(**group)));
     Ok(Found {
         columns,
         rows: chosen.len(),
@@ -155,8 +178,10 @@ pub fn finish(
         zone: plan.zone,
         next_cursor,
         told: groups.overflow.told(),
+        unknown,
         batch_rows: groups.batch_cells,
         live_groups: groups.live_cells,
+        explanation: None,
         json: OnceLock::new(),
     })
 }
@@ -166,6 +191,7 @@ struct Cells<'a> {
     plan: &'a Plan,
     groups: &'a Groups<'a>,
     recomputed: &'a Recomputed,
+    known: &'a Known,
 }
 
 impl Cells<'_> {
@@ -176,12 +202,19 @@ impl Cells<'_> {
             return Finished { value: value.clone(), exact: true };
         }
         self.groups.finish(group, index).unwrap_or_else(|| {
+            let unknown = self.is_unknown(group);
             let value = match self.plan.fill {
-                Fill::Zero => fill::zero(self.plan.data_type(plan::Column::Measure(index))),
-                Fill::None | Fill::Null => Value::Null,
+                Fill::Zero if !unknown => fill::zero(self.plan.data_type(plan::Column::Measure(index))),
+                _ => Value::Null,
             };
-            Finished { value, exact: !self.groups.lacks(group) }
+            Finished { value, exact: !unknown }
         })
+    }
+
+    /// True for a row that only fills a bucket in which something may have happened all the same.
+    fn is_unknown(&self, group: u32) -> bool {
+        self.groups.is_filled(group)
+            && (self.groups.lacks(group) || !self.known.covers(self.plan, self.groups.bucket(group)))
     }
 
     fn column(&self, column: plan::Column, chosen: &[u32]) -> AnswerColumn {
@@ -209,7 +242,8 @@ impl Cells<'_> {
         let error = match (column, exact) {
             // A sketch's bound holds for the records that it has seen.
             (plan::Column::Measure(index), Some(false))
-                if !undecided && !chosen.iter().any(|group| self.groups.lacks(*group)) =>
+                if !undecided
+                    && !chosen.iter().any(|group| self.groups.lacks(*group) || self.is_unknown(*group)) =>
             {
                 measure::error_bound(&self.plan.view.measures[self.plan.measures[index]])
             }

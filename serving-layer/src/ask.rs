@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::DateTime;
+use tracing::Instrument as _;
 use watershed_schemas::live::{LiveError, PartialsRequest};
 use watershed_schemas::manifest::Version;
 use watershed_schemas::offsets::Offsets;
@@ -17,8 +18,9 @@ use watershed_schemas::superseded;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
 
-use crate::answer::{self, Answer, Block, Cursor, Found, Pin, Recomputed, Statistics};
+use crate::answer::{self, Answer, Block, Cursor, Found, Known, Pin, Recomputed, Statistics};
 use crate::cells::Cells;
+use crate::explain::{self, EventsRead, Explanation, Looked};
 use crate::live::{Chosen, choose};
 use crate::merge::{self, Groups, Selection, Source};
 use crate::plan::{Plan, plan};
@@ -134,13 +136,14 @@ impl Serving {
 
     async fn ask_in(&self, state: &StreamState, view: &Arc<View>, query: &Query) -> Result<Answer, Refusal> {
         let began = Instant::now();
-        let plan = Arc::new(plan(query, view)?);
+        let plan = Arc::new(tracing::info_span!("plan").in_scope(|| plan(query, view))?);
         if state.readiness() == Readiness::Unknown {
             let trouble = state.trouble().unwrap_or_else(|| "the store has not been read yet".to_string());
             return Err(Refusal::not_ready(trouble));
         }
         let cursor = plan.cursor.as_deref().map(|text| Cursor::read(&plan, text)).transpose()?;
-        let halves = self.halves(state, &plan, cursor.as_ref()).await?;
+        let halves = self.halves(state, &plan, cursor.as_ref());
+        let halves = halves.instrument(tracing::info_span!("partials", view = view.name)).await?;
         let held = halves.held(view);
         let mut block = block(state, held, halves.live.as_ref());
         block.definition = superseded::is_name(&view.name).then(|| view.hash.clone());
@@ -148,11 +151,12 @@ impl Serving {
         if let Some(cursor) = cursor.as_ref().filter(|cursor| cursor.pin != pin) {
             return Err(gone(cursor));
         }
-        let found = match self.standing.find(view, pin, query) {
+        let standing = plan.follows_from_records().then_some(&self.standing);
+        let found = match standing.and_then(|standing| standing.find(view, pin, query)) {
             Some(found) => found,
             None => {
-                let found = Arc::new(self.find(&plan, &halves, pin, cursor).await?);
-                self.standing.keep(view, pin, query, &found);
+                let found = Arc::new(self.find(&plan, &halves, &block, pin, cursor).await?);
+                standing.into_iter().for_each(|standing| standing.keep(view, pin, query, &found));
                 found
             }
         };
@@ -161,7 +165,8 @@ impl Serving {
         }
         let mut statistics =
             Statistics { elapsed_ms: 0.0, batch_rows: found.batch_rows, live_groups: found.live_groups };
-        let answer = Answer { block: block.with(found.told.clone()), found, statistics };
+        let answer =
+            Answer { block: block.with(found.told.clone(), found.unknown.clone()), found, statistics };
         meets(&answer, &plan.require)?;
         statistics.elapsed_ms = began.elapsed().as_micros() as f64 / 1_000.0;
         Ok(Answer { statistics, ..answer })
@@ -172,13 +177,16 @@ impl Serving {
         &self,
         plan: &Arc<Plan>,
         halves: &Halves,
+        block: &Block,
         pin: Pin,
         cursor: Option<Cursor>,
     ) -> Result<Found, Refusal> {
         let view = &plan.view;
         let held = halves.held(view);
         let recomputed = match (plan.accuracy, held) {
-            (Accuracy::Exact, Some(held)) => self.recompute(held, plan).await?,
+            (Accuracy::Exact, Some(held)) => {
+                self.recompute(held, plan).instrument(tracing::info_span!("recompute")).await?
+            }
             _ => Exacts::default(),
         };
         let batch = held.and_then(|held| held.views.get(&view.name)).cloned();
@@ -187,8 +195,18 @@ impl Serving {
 
         let cells = batch.rows() + tables.iter().map(|table| table.cells()).sum::<usize>();
         let small = cells <= INLINE_CELLS && plan.fill == Fill::None;
+        let known = known(block, held, halves.live.as_ref());
+        let why = if plan.explain { explain_halves(plan, held, halves.live.as_ref()) } else { Vec::new() };
+        let merge = tracing::info_span!("merge", cells);
         let (plan, after) = (plan.clone(), cursor.map(|cursor| cursor.after));
-        let compute = move || compute(&plan, &batch, &tables, &recomputed, pin, after.as_deref());
+        let compute = move || {
+            let _within = merge.entered();
+            let mut found = compute(&plan, &batch, &tables, &recomputed, &known, pin, after.as_deref())?;
+            if let Some(explanation) = &mut found.explanation {
+                explanation.why = why;
+            }
+            Ok(found)
+        };
         if small { compute() } else { self.large.take(compute).await? }
     }
 
@@ -301,6 +319,10 @@ impl Serving {
         }
         let turn = self.recomputing.wait().await?;
         let rows = recompute::recompute(&self.streams.store, &held.manifest, plan, &measures, turn).await;
+        let read = plan.explain.then(|| EventsRead {
+            measures: measures.iter().map(|index| explain::measure(plan, *index).to_string()).collect(),
+            ..recompute::reads(&held.manifest, plan)
+        });
         let rows = rows.map_err(|error| match error {
             RecomputeError::TooLarge { .. } => Refusal::new(Reason::TooLarge, error.to_string()),
             RecomputeError::Store(ref unread) if unread.is_unreached() => {
@@ -311,7 +333,7 @@ impl Serving {
                 Refusal::new(Reason::Failed, error.to_string())
             }
         })?;
-        Ok(Exacts { measures, rows })
+        Ok(Exacts { measures, rows, read })
     }
 }
 
@@ -332,6 +354,8 @@ impl Halves {
 struct Exacts {
     measures: Vec<usize>,
     rows: Vec<Row>,
+    /// What was read for them, if the question asks for it.
+    read: Option<EventsRead>,
 }
 
 /// Merges both halves and finishes what comes of it.
@@ -340,11 +364,13 @@ fn compute(
     batch: &LoadedView,
     live: &[Arc<StateTable>],
     exacts: &Exacts,
+    known: &Known,
     pin: Pin,
     after: Option<&[Value]>,
 ) -> Result<Found, Refusal> {
     let reached = |cells: &&Arc<Cells>| cells.windows.is_some_and(|(first, last)| plan.reaches(first, last));
-    let below = batch.files.iter().map(|file| &file.cells).filter(reached);
+    let read: Vec<&Arc<Cells>> = batch.files.iter().map(|file| &file.cells).filter(reached).collect();
+    let below = read.iter();
     let below =
         below.map(|cells| Source { table: &cells.table, exact: Some(&cells.exact), sorted: cells.sorted });
     let above = live.iter().map(|table| Source { table, exact: None, sorted: false });
@@ -360,7 +386,22 @@ fn compute(
     };
     let groups = merge::merge(&sources, &selection);
     let recomputed = by_group(&groups, exacts);
-    answer::finish(plan, groups, &recomputed, pin, after)
+    let explanation = plan.explain.then(|| {
+        let rows = |tables: &[Arc<StateTable>]| tables.iter().map(|table| table.cells()).sum();
+        let explanation = Explanation {
+            batch: Looked {
+                files: batch.files.len(),
+                files_read: read.len(),
+                rows_read: read.iter().map(|cells| cells.table.cells()).sum(),
+                rows_taken: 0,
+            },
+            live: Looked { files: live.len(), files_read: live.len(), rows_read: rows(live), rows_taken: 0 },
+            events: exacts.read.clone(),
+            ..Explanation::default()
+        };
+        explanation.merged(&groups)
+    });
+    Ok(Found { explanation, ..answer::finish(plan, groups, &recomputed, known, pin, after)? })
 }
 
 /// Finds for each group what was recomputed for it.
@@ -381,6 +422,41 @@ fn by_group(groups: &Groups<'_>, exacts: &Exacts) -> Recomputed {
         }
     }
     recomputed
+}
+
+/// How far the records of an answer tell of time.
+fn known(block: &Block, held: Option<&Loaded>, live: Option<&Live>) -> Known {
+    if let Some(gap) = block.gaps.first() {
+        return Known::nothing(format!("the log had lost {gap} before it could be read"));
+    }
+    if let Some(current_at_ms) = live.and_then(|live| live.chosen.current_at_ms)
+        && block.complete
+        && current_at_ms > 0
+    {
+        return Known::as_of(current_at_ms.saturating_mul(1_000));
+    }
+    let began = held.and_then(|held| DateTime::parse_from_rfc3339(&held.manifest.created_at).ok());
+    match began {
+        Some(began) => Known::below_the_watershed(began.timestamp_micros()),
+        None => Known::nothing("there is no version yet, and not all that is live is known".to_string()),
+    }
+}
+
+/// What was decided, with what became of either half.
+fn explain_halves(plan: &Plan, held: Option<&Loaded>, live: Option<&Live>) -> Vec<String> {
+    let mut why = explain::decisions(plan);
+    why.push(match held {
+        Some(held) => format!("below the watershed: version {}, whose cells are in memory", held.version()),
+        None => "below the watershed: nothing, for no version holds this view yet".to_string(),
+    });
+    why.extend(live.map(|live| match &live.missing {
+        Some(missing) => format!("above the watershed: nothing, for {}", missing.reason),
+        None => format!(
+            "above the watershed: the states of {} partitions, up to the live offsets",
+            live.chosen.live.len()
+        ),
+    }));
+    why
 }
 
 /// Where an answer comes from.
@@ -413,6 +489,7 @@ fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Blo
             gaps,
             definition: None,
             overflow: None,
+            unknown: None,
         };
     };
     let chosen = &live.chosen;
@@ -441,6 +518,7 @@ fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Blo
         gaps,
         definition: None,
         overflow: None,
+        unknown: None,
     }
 }
 

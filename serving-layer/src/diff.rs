@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use serde::Serialize;
+use utoipa::ToSchema;
 use watershed_schemas::manifest::{Manifest, StoredFile, ViewFile, ViewVersion};
 use watershed_schemas::states::{WINDOW_END, WINDOW_START};
 
@@ -75,7 +76,7 @@ fn by_date(version: Option<&ViewVersion>) -> BTreeMap<i32, &StoredFile> {
 }
 
 /// What became of a window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     Added,
@@ -189,7 +190,7 @@ fn times<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a [i64], CellsError>
 }
 
 /// Why a window's cells differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
     /// The view is defined otherwise, or only one of the versions holds it.

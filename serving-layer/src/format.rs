@@ -7,13 +7,16 @@ mod columnar;
 mod json;
 mod text;
 
-pub use json::{block, columns as meta, rows_by_key};
+pub use json::{block, block_of, columns as meta, rows_by_key};
+
+use utoipa::ToSchema;
 
 use crate::answer::Answer;
 use crate::refusal::{Reason, Refusal, nearest};
 
 /// A form that an answer can take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
 pub enum Format {
     #[default]
     Json,

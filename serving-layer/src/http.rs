@@ -5,17 +5,24 @@
 
 mod answers;
 mod body;
+mod caching;
 mod dashboard;
 mod diff;
+mod docs;
 mod events;
 mod live;
 mod metrics;
+mod naming;
+mod openapi;
 mod partials;
 mod problem;
 mod query;
+mod routes;
 mod server;
 mod slow;
 mod status;
 mod views;
 
+pub use openapi::{Gap as GapForm, document as openapi};
+pub use routes::routes;
 pub use server::{PartialsServer, ServeError, ServeSettings, Server};

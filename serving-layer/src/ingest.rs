@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::Semaphore;
+use utoipa::ToSchema;
 use watershed_schemas::decode::{DeadLetter, Decoder};
 use watershed_schemas::log::Records;
 use watershed_schemas::offsets::{Offset, Partition};
@@ -45,7 +46,7 @@ pub struct Ingest {
 }
 
 /// What became of a request's events.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Receipt {
     pub accepted: usize,
     /// Of how many lines no event could be made; the first of them follow.
@@ -54,7 +55,7 @@ pub struct Receipt {
 }
 
 /// A line that is no event of the stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Rejected {
     /// Counted from 1.
     pub line: usize,

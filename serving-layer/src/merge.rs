@@ -198,6 +198,16 @@ impl Groups<'_> {
         !self.is_overflow(group) && self.overflow.lacks(self.bucket(group))
     }
 
+    /// Cells that were merged with others of their group.
+    pub fn merged_cells(&self) -> usize {
+        self.groups.iter().map(|group| group.cells as usize).filter(|cells| *cells > 1).sum()
+    }
+
+    /// True for a group that only fills a bucket.
+    pub fn is_filled(&self, group: u32) -> bool {
+        self.groups[group as usize].cells == 0
+    }
+
     /// Adds a group without cells, unless there is one of that bucket and those codes.
     pub fn fill(&mut self, bucket: i64, codes: &[u32]) {
         self.keys.row(bucket, codes);

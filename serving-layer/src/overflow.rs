@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use watershed_schemas::keys::ANY_WINDOW;
 use watershed_schemas::states::StateTable;
 
@@ -32,13 +33,17 @@ pub struct Overflow {
 }
 
 /// What an answer tells of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Overflow)]
 pub struct Told {
     /// Records in groups beyond the budget that may belong to what was asked; `null` where they were not counted.
+    #[schema(required)]
     pub records: Option<u64>,
     /// Of these, the records that are in no row, since nobody can tell whether they belong.
+    #[schema(required)]
     pub undecided_records: Option<u64>,
     /// How many of the view's windows they lie in; `null` where that was not kept.
+    #[schema(required)]
     pub windows: Option<u64>,
     pub because: String,
 }

@@ -39,6 +39,7 @@ pub struct Plan {
     pub batch_only: bool,
     pub require: Vec<Requirement>,
     pub provenance: bool,
+    pub explain: bool,
 }
 
 /// A condition on one of the view's dimensions.
@@ -90,6 +91,7 @@ pub fn plan(query: &Query, view: &Arc<View>) -> Result<Plan, Refusal> {
         batch_only: query.batch_only(),
         require: query.require.clone(),
         provenance: query.provenance,
+        explain: query.explain,
     };
     if plan.columns().is_empty() {
         let detail = "the answer would have no columns: name a measure or a dimension";
@@ -107,6 +109,12 @@ pub fn plan(query: &Query, view: &Arc<View>) -> Result<Plan, Refusal> {
 }
 
 impl Plan {
+    /// True when what is found follows from the question and the records alone: neither from when it is asked, as whether a
+    /// bucket has begun does, nor from how it was come by.
+    pub fn follows_from_records(&self) -> bool {
+        self.fill == Fill::None && !self.explain
+    }
+
     /// True when every group is one stored cell, so that no states are merged below the watershed.
     pub fn keeps_cells(&self) -> bool {
         let mut dimensions = self.dimensions.clone();

@@ -9,13 +9,15 @@ mod time;
 use std::time::Duration;
 
 use chrono_tz::Tz;
+use serde::Serialize;
+use utoipa::ToSchema;
 use watershed_schemas::manifest::Version;
 
 use crate::grain::Grain;
 use crate::refusal::Refusal;
 
 /// The keys of a question. `POST` bodies and `GET` parameters share them, beside `where.<dimension>`.
-pub const KEYS: [&str; 16] = [
+pub const KEYS: [&str; 17] = [
     "view",
     "measures",
     "group_by",
@@ -32,6 +34,7 @@ pub const KEYS: [&str; 16] = [
     "require",
     "as_of",
     "include",
+    "explain",
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +60,8 @@ pub struct Query {
     pub as_of: Option<Version>,
     /// Whether rows say if live records took part in them.
     pub provenance: bool,
+    /// Whether the answer says how it came about.
+    pub explain: bool,
 }
 
 /// A condition on a dimension.
@@ -77,7 +82,8 @@ pub enum Literal {
 }
 
 /// What buckets without data look like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Fill {
     /// They are absent.
     #[default]
@@ -92,7 +98,9 @@ pub struct Order {
     pub descending: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = AccuracyAsked)]
 pub enum Accuracy {
     /// Batch and speed.
     #[default]
@@ -111,7 +119,7 @@ pub enum Requirement {
     Fresh(Duration),
 }
 
-pub use parameters::{format, only_form};
+pub use parameters::{FORM_KEYS, format, only_form};
 pub use time::duration;
 
 /// Turns the key of a wrong question into the place in the body that it was read from.
@@ -139,6 +147,7 @@ impl Query {
             require: Vec::new(),
             as_of: None,
             provenance: false,
+            explain: false,
         }
     }
 
@@ -191,6 +200,10 @@ mod values {
 
     pub fn include(text: &str) -> Result<(), Refusal> {
         choice("include", text, &[("provenance", ())])
+    }
+
+    pub fn truth(key: &str, text: &str) -> Result<bool, Refusal> {
+        choice(key, text, &[("true", true), ("false", false)])
     }
 
     pub fn requirement(text: &str) -> Result<Requirement, Refusal> {

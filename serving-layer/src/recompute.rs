@@ -13,6 +13,7 @@ use watershed_schemas::types::DataType;
 use watershed_schemas::value::Value;
 use watershed_store::{Store, StoreError};
 
+use crate::explain::EventsRead;
 use crate::grain::Buckets;
 use crate::plan::{self, Condition, Plan};
 use crate::turns::Turn;
@@ -79,6 +80,18 @@ pub async fn recompute(
         Ok(aggregate(&buffers, &plan, &measures)?)
     };
     tokio::task::spawn_blocking(aggregated).await?
+}
+
+/// The event files that recomputing reads, out of how many.
+pub fn reads(manifest: &Manifest, plan: &Plan) -> EventsRead {
+    let read: Vec<&EventFile> = manifest.events.iter().filter(|file| touches(plan, file)).collect();
+    EventsRead {
+        measures: Vec::new(),
+        files: manifest.events.len(),
+        files_read: read.len(),
+        rows_read: read.iter().map(|file| file.file.rows).sum(),
+        bytes_read: read.iter().map(|file| file.file.bytes).sum(),
+    }
 }
 
 /// True when events of this file's date may lie in a window that takes part.

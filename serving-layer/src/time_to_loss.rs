@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 
 /// Moves of the log's start count for this long: brokers remove whole segments, so it moves in large and rare steps.
@@ -33,27 +34,34 @@ struct PartitionSeen {
 pub struct Starts(VecDeque<(Instant, Offset)>);
 
 /// How long a stream's records are safe.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct TimeToLoss {
     /// The least of the partitions'; null where no partition has one.
+    #[schema(required)]
     pub seconds: Option<f64>,
     /// How long ago the log was asked where it begins; null before it has answered.
+    #[schema(required)]
     pub asked_ms_ago: Option<u64>,
     /// Empty before the first version: it begins wherever the log does.
+    #[schema(value_type = BTreeMap<String, PartitionToLoss>)]
     pub partitions: BTreeMap<Partition, PartitionToLoss>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct PartitionToLoss {
     /// The oldest offset that is still needed: where what has landed with the newest version ends.
+    #[schema(value_type = i64)]
     pub needed_offset: Offset,
+    #[schema(value_type = i64)]
     pub log_start_offset: Offset,
     /// Offsets from the log's start to the one that is needed. Below zero, records have been lost.
     pub offsets_left: i64,
     /// How fast the start has moved; null where it has not.
+    #[schema(required)]
     pub start_offsets_per_second: Option<f64>,
     /// When the start will have passed the needed offset, should it go on as it did. Null where it does not move, or where
     /// there is nothing from the needed offset on; 0 where it has passed.
+    #[schema(required)]
     pub seconds: Option<f64>,
 }
 

@@ -6,6 +6,7 @@
 
 mod batch;
 mod checkpoint;
+mod hostile;
 mod latency;
 mod query;
 mod speed;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 
 use table::Table;
 
-const NAMES: [&str; 5] = ["speed", "batch", "query", "latency", "checkpoint"];
+const NAMES: [&str; 6] = ["speed", "batch", "query", "latency", "checkpoint", "hostile"];
 const ROUNDS: usize = 7;
 
 fn main() -> ExitCode {
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
                 "speed" => speed::measure(&mut table, wishes.rounds).await,
                 "batch" => batch::measure(&mut table, wishes.rounds).await,
                 "query" => query::measure(&mut table, wishes.rounds).await,
+                "hostile" => hostile::measure(&mut table, wishes.rounds).await,
                 "checkpoint" => checkpoint::measure(&mut table, wishes.rounds).await,
                 _ => latency::measure(&mut table, wishes.rounds).await,
             }

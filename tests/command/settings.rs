@@ -1,6 +1,6 @@
 //! Settings: files, variables, and what is said about a wrong one.
 
-use crate::support::command::{Folder, ended};
+use crate::support::command::{Folder, ended, root};
 
 #[test]
 fn an_unknown_setting_in_the_file_is_named_with_the_one_that_was_meant() {
@@ -107,4 +107,32 @@ fn wrong_usage_is_exit_code_2() {
     assert_eq!(folder.run(&["produce", "orders"]).code, 2);
     assert_eq!(folder.run(&["produce", "orders", "orders.xml"]).code, 2);
     assert_eq!(folder.run(&["query", "sales", "--where", "shop"]).code, 2);
+}
+
+/// What may stand in a table of the settings file, as the command says when something else does.
+fn keys(folder: &Folder, table: &str) -> Vec<String> {
+    folder.write("watershed.toml", &format!("{table}\nqqqqqqqqqqqqqqqq = 1\n"));
+    let ended = folder.run(&["check"]);
+    let (_, keys) =
+        ended.err.trim().split_once("expected one of ").unwrap_or_else(|| panic!("{}", ended.err));
+    keys.split(", ").map(str::to_string).collect()
+}
+
+#[test]
+fn the_reference_names_every_setting_and_no_other() {
+    let folder = Folder::with_project();
+    let mut known: Vec<String> = Vec::new();
+    for table in keys(&folder, "") {
+        let keys = keys(&folder, &format!("[{table}]"));
+        known.extend(keys.into_iter().map(|key| format!("{table}.{key}")));
+    }
+    assert!(known.len() > 20, "{known:?}");
+    let page = std::fs::read_to_string(root().join("docs/settings.md")).expect("there is a reference");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let named = rows.flat_map(|names| names.split("`, `").map(|name| name.trim_end_matches(['`', '.', '*'])));
+    let named: Vec<&str> = named.collect();
+    let unnamed: Vec<&String> = known.iter().filter(|key| !named.contains(&key.as_str())).collect();
+    assert!(unnamed.is_empty(), "docs/settings.md lacks {unnamed:?}");
+    let unknown: Vec<&&str> = named.iter().filter(|name| !known.iter().any(|key| key == *name)).collect();
+    assert!(unknown.is_empty(), "docs/settings.md has {unknown:?}, which are no settings");
 }

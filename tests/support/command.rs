@@ -162,9 +162,14 @@ impl Service {
         status.map(|status| status.code().unwrap_or(-1))
     }
 
+    /// Its process id.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends SIGTERM.
     pub fn tell_to_stop(&self) {
-        let process = self.child.id().to_string();
+        let process = self.process().to_string();
         let told = Command::new("kill").args(["-TERM", &process]).status().expect("kill runs");
         assert!(told.success());
     }

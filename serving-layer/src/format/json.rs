@@ -9,7 +9,7 @@ use serde::Serialize;
 use watershed_schemas::layout::date_text;
 use watershed_schemas::value::{DecimalText, Value};
 
-use crate::answer::{Answer, AnswerColumn, Found};
+use crate::answer::{Answer, AnswerColumn, Block, Found};
 
 pub fn document(answer: &Answer) -> Vec<u8> {
     let found = answer.json.get_or_init(|| found(answer));
@@ -19,6 +19,10 @@ pub fn document(answer: &Answer) -> Vec<u8> {
     json(&mut out, &answer.block);
     out.extend_from_slice(b",\"statistics\":");
     json(&mut out, &answer.statistics);
+    if let Some(explanation) = &answer.explanation {
+        out.extend_from_slice(b",\"explain\":");
+        json(&mut out, explanation);
+    }
     out.push(b'}');
     out
 }
@@ -51,12 +55,21 @@ pub fn head(answer: &Answer) -> String {
         meta: Vec<Meta<'a>>,
         rows: usize,
         next_cursor: &'a Option<String>,
-        answer: &'a crate::answer::Block,
+        answer: &'a Block,
         statistics: &'a crate::answer::Statistics,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        explain: &'a Option<crate::explain::Explanation>,
     }
     let Answer { found, block, statistics } = answer;
-    let Found { rows, next_cursor, .. } = found.as_ref();
-    let head = Head { meta: metas(answer), rows: *rows, next_cursor, answer: block, statistics };
+    let Found { rows, next_cursor, explanation, .. } = found.as_ref();
+    let head = Head {
+        meta: metas(answer),
+        rows: *rows,
+        next_cursor,
+        answer: block,
+        statistics,
+        explain: explanation,
+    };
     serde_json::to_string(&head).expect("strings, numbers and maps with integer keys have a JSON form")
 }
 
@@ -98,8 +111,11 @@ pub fn columns(answer: &Answer) -> String {
 }
 
 pub fn block(answer: &Answer) -> String {
-    serde_json::to_string(&answer.block)
-        .expect("strings, numbers and maps with integer keys have a JSON form")
+    block_of(&answer.block)
+}
+
+pub fn block_of(block: &Block) -> String {
+    serde_json::to_string(block).expect("strings, numbers and maps with integer keys have a JSON form")
 }
 
 #[derive(Serialize)]

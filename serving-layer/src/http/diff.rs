@@ -6,11 +6,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
+use utoipa::ToSchema;
 use watershed_schemas::manifest::{Manifest, StoredFile, Version};
 use watershed_schemas::offsets::Offsets;
 use watershed_store::{Store, StoreError};
 
 use super::answers::json;
+use super::openapi::Comparing;
 use super::query::parameters;
 use crate::ask::Serving;
 use crate::cells::{self, CellsError};
@@ -23,28 +25,32 @@ const LIMIT: usize = 1_000;
 /// The largest `limit`.
 const MOST: usize = 10_000;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Diff {
     stream: String,
     from: Side,
     to: Side,
     /// All windows that changed; `windows` holds the first of them.
     windows_changed: u64,
+    #[schema(value_type = BTreeMap<String, u64>)]
     reasons: BTreeMap<Why, u64>,
     views: Vec<View>,
     windows: Vec<Window>,
 }
 
 /// One of the two versions.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DiffSide)]
 struct Side {
     version: u64,
+    #[schema(value_type = BTreeMap<String, i64>)]
     watershed: Offsets,
     created_at: String,
     run_id: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ViewDiff)]
 struct View {
     view: String,
     definition_changed: bool,
@@ -52,14 +58,16 @@ struct View {
     files: Files,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = FilesDiff)]
 struct Files {
     carried_over: usize,
     made_again: usize,
     compared: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = WindowDiff)]
 struct Window {
     view: String,
     window_start: String,
@@ -70,6 +78,13 @@ struct Window {
     cells_after: usize,
 }
 
+/// Which windows differ between two versions, and why.
+#[utoipa::path(get, path = "/v1/streams/{stream}/versions/{a}/diff/{b}", tag = "streams",
+    params(
+        ("stream" = String, Path), ("a" = u64, Path), ("b" = u64, Path),
+        ("limit" = Option<usize>, Query, description = "How many windows are listed; default 1000, at most 10000")
+    ),
+    responses((status = 200, description = "From version a to version b", body = Diff), Comparing))]
 pub async fn diff(
     request: HttpRequest,
     path: web::Path<(String, String, String)>,

@@ -2,11 +2,23 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
+use super::openapi::Ingesting;
 use super::{body, query};
 use crate::ask::Serving;
-use crate::ingest::{Ingest, MOST_BYTES, MOST_KEY_BYTES};
+use crate::ingest::{Ingest, MOST_BYTES, MOST_KEY_BYTES, Receipt};
 use crate::refusal::{Refusal, nearest};
 
+/// Events into the stream's topic.
+#[utoipa::path(post, path = "/v1/streams/{stream}/events", tag = "streams",
+    params(
+        ("stream" = String, Path),
+        ("key" = Option<String>, Query, description = "The field whose value is the record's key"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Sent again, written once")
+    ),
+    request_body(content(
+        (String = "application/x-ndjson"), (Vec<serde_json::Map<String, serde_json::Value>> = "application/json")
+    )),
+    responses((status = 202, description = "Kafka has acknowledged what is accepted", body = Receipt), Ingesting))]
 pub async fn post(
     request: HttpRequest,
     stream: web::Path<String>,

@@ -6,11 +6,23 @@ use actix_web::http::header::{self, ContentEncoding};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures::StreamExt as _;
 
+use super::openapi::{Following, QuestionParameters};
 use super::query::parameters;
 use crate::follow::{EVERY, Follow, LONGEST, SHORTEST};
 use crate::query::Query;
 use crate::refusal::{Reason, Refusal};
 
+/// Follows a question: its rows once, then those that change.
+#[utoipa::path(get, path = "/v1/views/{view}/live", tag = "questions",
+    params(
+        ("view" = String, Path),
+        ("every" = Option<String>, Query, description = "100ms to 1h; default 1s"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Brings what was missed"),
+        QuestionParameters
+    ),
+    responses(
+        (status = 200, description = "Events `rows` and `trouble`", body = String, content_type = "text/event-stream"),
+        Following))]
 pub async fn live(
     request: HttpRequest,
     view: web::Path<String>,

@@ -17,12 +17,18 @@ use watershed_schemas::live::LiveStatus;
 pub use self::requests::{Requests, measure};
 
 use self::page::{Form, Page};
+use super::openapi::Plain;
 use super::partials::Source;
 use super::status;
 use crate::ask::Serving;
 use crate::refusal::{Reason, Refusal};
 
-/// A server's page.
+/// What `/v1/status` says as numbers for Prometheus, and how requests are answered.
+#[utoipa::path(get, path = "/metrics", tag = "operations",
+    responses(
+        (status = 200, description = "Prometheus' text, or OpenMetrics where Accept asks for it",
+            content((String = "text/plain"), (String = "application/openmetrics-text"))),
+        Plain))]
 pub async fn server(
     request: HttpRequest,
     serving: web::Data<Serving>,

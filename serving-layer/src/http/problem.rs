@@ -7,25 +7,30 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
 use serde_json::Value as Json;
+use utoipa::ToSchema;
 
 use crate::refusal::{Place, Reason, Refusal, nearest};
 
-#[derive(Serialize)]
-struct Problem<'a> {
+/// A problem as RFC 9457 has it.
+#[derive(Serialize, ToSchema)]
+pub struct Problem<'a> {
     r#type: String,
     title: &'static str,
     status: u16,
     detail: Cow<'a, str>,
+    /// Where the mistake lies.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, inline)]
     position: Option<Position<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     did_you_mean: Option<&'a str>,
     /// What a problem of this kind says beside.
     #[serde(flatten)]
     more: BTreeMap<&'static str, Json>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 enum Position<'a> {
     Text { line: usize, column: usize },
@@ -99,17 +104,17 @@ fn shortened(text: &str) -> Cow<'_, str> {
 
 /// No such route.
 pub async fn unknown_route(request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    const ROUTES: [&str; 7] =
-        ["/v1/query", "/v1/views", "/v1/status", "/v1/streams", "/healthz", "/readyz", "/metrics"];
     let path = request.path();
-    let did_you_mean = nearest(path, ROUTES);
+    let fixed = super::routes().map(|(_, route)| route).filter(|route| !route.contains('{'));
+    let did_you_mean = nearest(path, fixed);
     Err(Refusal { did_you_mean, ..Refusal::new(Reason::UnknownName, format!("there is nothing at {path}")) })
 }
 
 /// A route asked with another method than `allowed`.
-pub fn method_not_allowed(allowed: &'static str) -> HttpResponse {
+pub fn method_not_allowed(allowed: &str) -> HttpResponse {
     let mut response =
         Refusal::new(Reason::MethodNotAllowed, format!("ask this address with {allowed}")).error_response();
-    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed));
+    let allowed = header::HeaderValue::from_str(allowed).expect("methods are letters");
+    response.headers_mut().insert(header::ALLOW, allowed);
     response
 }

@@ -3,12 +3,26 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::metrics::Requests;
+use super::openapi::{AnswerDocument, Asking, Question, QuestionParameters};
 use super::slow::{Body, Room};
 use super::{answers, body};
 use crate::ask::Serving;
+use crate::format::Format;
 use crate::query::{self, Query};
 use crate::refusal::Refusal;
 
+/// A question about one view.
+#[utoipa::path(post, path = "/v1/query", tag = "questions",
+    params(("format" = inline(Option<Format>), Query, description = "The form of the answer, whatever Accept says")),
+    request_body(content = Question, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The answer; forms other than JSON say where it comes from in a header",
+            content(
+                (AnswerDocument = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"),
+                (String = "application/vnd.apache.arrow.stream"), (String = "application/vnd.apache.parquet")
+            ),
+            headers(("Watershed-Answer" = String, description = "JSON: all but the rows"))),
+        Asking))]
 pub async fn post(
     request: HttpRequest,
     payload: web::Payload,
@@ -26,6 +40,26 @@ pub async fn post(
     answers::respond(&request, &room, answer, format).await
 }
 
+/// The same from a browser, and for caches.
+#[utoipa::path(get, path = "/v1/views/{view}/query", tag = "questions",
+    params(
+        ("view" = String, Path),
+        ("format" = inline(Option<Format>), Query, description = "The form of the answer, whatever Accept says"),
+        QuestionParameters
+    ),
+    responses(
+        (status = 200, description = "The answer; forms other than JSON say where it comes from in a header",
+            content(
+                (AnswerDocument = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"),
+                (String = "application/vnd.apache.arrow.stream"), (String = "application/vnd.apache.parquet")
+            ),
+            headers(
+                ("Watershed-Answer" = String, description = "JSON: all but the rows"),
+                ("ETag" = String, description = "Strong: the same rows of the same records in the same form"),
+                ("Link" = String, description = "The next page, where there is one")
+            )),
+        (status = 304, description = "If-None-Match names the answer"),
+        Asking))]
 pub async fn get(
     request: HttpRequest,
     view: web::Path<String>,
@@ -39,7 +73,7 @@ pub async fn get(
     let query = Query::from_parameters(&view, &parameters)?;
     let answer = serving.ask(&query).await?;
     requests.answered(&answer);
-    answers::respond(&request, &room, answer, format).await
+    answers::respond_to_address(&request, &room, &query, answer, format).await
 }
 
 pub fn parameters(request: &HttpRequest) -> Result<Vec<(String, String)>, Refusal> {

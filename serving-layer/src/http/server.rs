@@ -18,7 +18,7 @@ use watershed_store::Store;
 
 use super::metrics::{self, Requests};
 use super::problem::{method_not_allowed, unknown_route};
-use super::{dashboard, diff, events, live, partials, query, slow, status, views};
+use super::{naming, partials, routes, slow, status};
 use crate::ask::Serving;
 use crate::follow::Follow;
 use crate::ingest::Ingest;
@@ -128,7 +128,8 @@ impl Server {
             app.wrap(Compress::default())
                 .wrap(from_fn(let_go_when_draining))
                 .wrap(from_fn(metrics::measure))
-                .configure(api)
+                .wrap(from_fn(naming::name))
+                .configure(routes::api)
         });
         let server = settings.workers.into_iter().fold(server, HttpServer::workers);
         let (address, running) = serve!(server, settings.listen, "serve.listen", stop);
@@ -161,7 +162,7 @@ impl PartialsServer {
         let requests = web::Data::new(Requests::of_a_node());
         let server = HttpServer::new(move || {
             let app = App::new().app_data(live.clone()).app_data(requests.clone());
-            app.wrap(from_fn(metrics::measure)).configure(partials_api)
+            app.wrap(from_fn(metrics::measure)).wrap(from_fn(naming::name)).configure(partials_api)
         });
         let (address, running) = serve!(server, listen.to_string(), "speed.listen", CancellationToken::new());
         Ok(PartialsServer { address, running })
@@ -195,28 +196,6 @@ async fn let_go_when_draining(
 /// A resource that is only read.
 fn get(path: &str, handler: Route) -> Resource {
     web::resource(path).route(handler).default_service(web::to(async || method_not_allowed("GET")))
-}
-
-fn api(config: &mut web::ServiceConfig) {
-    let post = web::resource("/v1/query").route(web::post().to(query::post));
-    let events = web::resource("/v1/streams/{stream}/events").route(web::post().to(events::post));
-    config
-        .service(post.default_service(web::to(async || method_not_allowed("POST"))))
-        .service(events.default_service(web::to(async || method_not_allowed("POST"))))
-        .service(get("/v1/views", web::get().to(views::list)))
-        .service(get("/v1/views/{view}", web::get().to(views::one)))
-        .service(get("/v1/views/{view}/query", web::get().to(query::get)))
-        .service(get("/v1/views/{view}/live", web::get().to(self::live::live)))
-        .service(get("/v1/views/{view}/accuracy", web::get().to(views::accuracy)))
-        .service(get("/v1/status", web::get().to(status::status)))
-        .service(get("/v1/streams/{stream}/versions", web::get().to(status::versions)))
-        .service(get("/v1/streams/{stream}/versions/{a}/diff/{b}", web::get().to(diff::diff)))
-        .service(get("/", web::get().to(dashboard::page)))
-        .service(get("/assets/{name}", web::get().to(dashboard::asset)))
-        .service(get("/healthz", web::get().to(status::healthz)))
-        .service(get("/readyz", web::get().to(status::readyz)))
-        .service(get("/metrics", web::get().to(metrics::server)))
-        .default_service(web::to(unknown_route));
 }
 
 fn partials_api(config: &mut web::ServiceConfig) {

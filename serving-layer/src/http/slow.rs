@@ -25,11 +25,13 @@ use crate::refusal::Refusal;
 const SMALL: usize = 256 << 10;
 /// What large answers may hold in memory together.
 const MOST_BYTES: usize = 64 << 20;
+/// What an answer's value takes, about, while it is written: the value itself and its text.
+const VALUE_BYTES: usize = 64;
 /// What a client must take of a large answer in each of these periods.
-const PERIOD: Duration = Duration::from_secs(8);
-const LEAST_PER_PERIOD: usize = 512 << 10;
+const PERIOD: Duration = Duration::from_secs(5);
+const LEAST_PER_PERIOD: usize = 320 << 10;
 /// After so long without a sign that anything arrives a connection is closed.
-const UNREAD: Duration = Duration::from_secs(10);
+const UNREAD: Duration = Duration::from_secs(8);
 const CHUNK: usize = 64 << 10;
 
 /// A client's connection, to be closed from elsewhere.
@@ -57,6 +59,9 @@ pub fn on_connect(io: &dyn Any, data: &mut Extensions) {
 #[derive(Clone)]
 pub struct Room(Arc<Semaphore>);
 
+/// Room for an answer that is being written.
+pub struct Reserved(OwnedSemaphorePermit);
+
 impl Default for Room {
     fn default() -> Self {
         Room(Arc::new(Semaphore::new(MOST_BYTES)))
@@ -64,21 +69,52 @@ impl Default for Room {
 }
 
 impl Room {
+    /// Room for an answer of so many values while it is written, which comes before it is read.
+    pub fn reserve(&self, values: usize) -> Result<Reserved, Refusal> {
+        self.take(values.saturating_mul(VALUE_BYTES).min(MOST_BYTES)).map(Reserved)
+    }
+
     /// A body for a client. A large one is refused when those on their way leave no room for it.
     pub fn body(&self, request: &actix_web::HttpRequest, bytes: Vec<u8>) -> Result<Body, Refusal> {
         if bytes.len() <= SMALL {
             return Ok(Body::Small(Some(bytes.into())));
         }
-        let size = u32::try_from(bytes.len().min(MOST_BYTES)).unwrap_or(u32::MAX);
-        let room = self.0.clone().try_acquire_many_owned(size).map_err(|_| {
+        let room = self.take(bytes.len().min(MOST_BYTES))?;
+        Ok(self.watched(request, bytes, room))
+    }
+
+    /// A body for a client in the room that was reserved for it; it gives back what it does not need.
+    pub fn body_within(
+        &self,
+        request: &actix_web::HttpRequest,
+        bytes: Vec<u8>,
+        Reserved(mut room): Reserved,
+    ) -> Result<Body, Refusal> {
+        if bytes.len() <= SMALL {
+            return Ok(Body::Small(Some(bytes.into())));
+        }
+        let (needed, reserved) = (bytes.len().min(MOST_BYTES), room.num_permits());
+        if needed > reserved {
+            room.merge(self.take(needed - reserved)?);
+        }
+        drop(room.split(reserved.saturating_sub(needed)));
+        Ok(self.watched(request, bytes, room))
+    }
+
+    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.0.clone().try_acquire_many_owned(bytes).map_err(|_| {
             Refusal::too_many("other large answers are still being read: ask again in a moment, or for less")
-        })?;
+        })
+    }
+
+    fn watched(&self, request: &actix_web::HttpRequest, bytes: Vec<u8>, room: OwnedSemaphorePermit) -> Body {
         let connection = request.conn_data::<Arc<Connection>>().map(Arc::downgrade);
         let taken = Arc::new(AtomicUsize::new(0));
         if let Some(connection) = connection {
             tokio::spawn(watch(connection, Arc::downgrade(&taken)));
         }
-        Ok(Body::Large(Watched { rest: bytes.into(), taken, _room: room }))
+        Body::Large(Watched { rest: bytes.into(), taken, _room: room })
     }
 }
 
@@ -108,6 +144,12 @@ pub struct Watched {
     rest: Bytes,
     taken: Arc<AtomicUsize>,
     _room: OwnedSemaphorePermit,
+}
+
+impl Body {
+    pub fn empty() -> Body {
+        Body::Small(None)
+    }
 }
 
 impl MessageBody for Body {

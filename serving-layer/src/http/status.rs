@@ -8,12 +8,14 @@ use actix_web::{HttpResponse, web};
 use futures::future::join_all;
 use serde::{Serialize, Serializer};
 use tokio::time::timeout;
+use utoipa::ToSchema;
 use watershed_schemas::live::LiveStatus;
 use watershed_schemas::manifest::{Accuracy, Intent, Manifest};
 use watershed_schemas::offsets::{Gap, Offset, Offsets, Partition};
 use watershed_store::StoreError;
 
 use super::answers::json;
+use super::openapi::{self, Plain, Reading};
 use super::problem::problem_with;
 use super::server::Draining;
 use crate::ask::{Serving, age_ms, now_ms};
@@ -24,34 +26,46 @@ use crate::versions::{Loaded, Readiness, StreamState};
 /// Whoever asks how things are doing is not kept waiting by a store that is doing badly.
 const INTENTS_WITHIN: Duration = Duration::from_secs(2);
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Status {
     streams: Vec<StreamStatus>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct StreamStatus {
     pub stream: String,
     pub topic: String,
     #[serde(serialize_with = "by_name")]
+    #[schema(value_type = String)]
     pub state: Readiness,
     /// The version that questions are answered from, and the newest that is loaded.
+    #[schema(required)]
     pub version: Option<u64>,
+    #[schema(required)]
     pub newest_version: Option<u64>,
+    #[schema(value_type = BTreeMap<String, i64>)]
     pub watershed: Offsets,
+    #[schema(value_type = BTreeMap<String, i64>)]
     pub live: Offsets,
+    #[schema(value_type = BTreeMap<String, i64>)]
     pub end: Offsets,
     /// Positions between what answers reach and the log's end; offsets may have holes.
+    #[schema(value_type = BTreeMap<String, i64>)]
     pub lag: BTreeMap<Partition, i64>,
+    #[schema(required)]
     pub freshness_ms: Option<i64>,
+    #[schema(required)]
     pub running: Option<Running>,
     pub dead_letters: DeadLetters,
+    #[schema(value_type = Vec<openapi::Gap>)]
     pub gaps: Vec<Gap>,
     pub time_to_loss: TimeToLoss,
+    #[schema(value_type = Vec<openapi::LiveStatus>)]
     pub nodes: Vec<LiveStatus>,
     pub views: Vec<ViewStatus>,
     /// What keeps a newer version or the live half from being served, if anything.
     #[serde(serialize_with = "sentences")]
+    #[schema(value_type = Vec<String>)]
     pub trouble: Vec<(Source, String)>,
     /// What is told of the versions was read from these.
     #[serde(skip)]
@@ -94,23 +108,24 @@ fn sentences<S: Serializer>(trouble: &[(Source, String)], serializer: S) -> Resu
     serializer.collect_seq(trouble.iter().map(|(_, sentence)| sentence))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ViewStatus {
     pub view: String,
     pub cells: usize,
     pub bytes: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Running {
     pub version: u64,
+    #[schema(value_type = BTreeMap<String, i64>)]
     pub target: Offsets,
     pub run_id: String,
     pub holder: String,
     pub lease_until_ms: i64,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, ToSchema)]
 pub(super) struct DeadLetters {
     /// Stored below the watershed.
     pub batch: Counted,
@@ -118,13 +133,13 @@ pub(super) struct DeadLetters {
     pub live: Counted,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, ToSchema)]
 pub(super) struct Counted {
     pub count: u64,
     pub reasons: BTreeMap<String, u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Versions {
     stream: String,
     versions: Vec<VersionInfo>,
@@ -132,15 +147,16 @@ struct Versions {
     damaged: Vec<DamagedVersion>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct DamagedVersion {
     version: u64,
     reason: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct VersionInfo {
     version: u64,
+    #[schema(value_type = BTreeMap<String, i64>)]
     watershed: Offsets,
     created_at: String,
     seconds: f64,
@@ -149,16 +165,21 @@ struct VersionInfo {
     windows_recomputed: u64,
     events: u64,
     dead_letters: u64,
+    #[schema(value_type = Vec<openapi::Gap>)]
     gaps: Vec<Gap>,
     views: BTreeMap<String, ViewVersionInfo>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ViewVersionInfo {
     rows: u64,
+    #[schema(value_type = Vec<openapi::Accuracy>)]
     accuracy: Vec<Accuracy>,
 }
 
+/// How every stream is doing.
+#[utoipa::path(get, path = "/v1/status", tag = "operations",
+    responses((status = 200, description = "Per stream", body = Status), Plain))]
 pub async fn status(serving: web::Data<Serving>) -> HttpResponse {
     json(&Status { streams: streams(&serving).await })
 }
@@ -257,6 +278,9 @@ fn add<'a>(reasons: &mut BTreeMap<String, u64>, more: impl Iterator<Item = (&'a 
     }
 }
 
+/// Retained versions, newest first.
+#[utoipa::path(get, path = "/v1/streams/{stream}/versions", tag = "streams", params(("stream" = String, Path)),
+    responses((status = 200, description = "Retained versions", body = Versions), Reading))]
 pub async fn versions(
     stream: web::Path<String>,
     serving: web::Data<Serving>,
@@ -298,21 +322,46 @@ fn version_info(manifest: Manifest) -> VersionInfo {
     }
 }
 
+/// 200 while the process answers.
+#[utoipa::path(get, path = "/healthz", tag = "operations",
+    responses((status = 200, description = "Alive", body = Alive)))]
 pub async fn healthz() -> HttpResponse {
-    json(&serde_json::json!({ "status": "alive" }))
+    json(&Alive { status: "alive" })
+}
+
+#[derive(Serialize, ToSchema)]
+struct Alive {
+    status: &'static str,
+}
+
+/// A server that is ready.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Ready)]
+struct ReadyServer {
+    status: &'static str,
+    /// Why a newer version is not served.
+    trouble: Vec<String>,
+    streams: BTreeMap<String, Ready>,
 }
 
 /// How ready a stream is.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReadyStream)]
 struct Ready {
     ready: bool,
     #[serde(serialize_with = "by_name")]
+    #[schema(value_type = String)]
     state: Readiness,
     reasons: Vec<String>,
 }
 
 /// 200 once every stream has a version in service, the newest that is sound, and its speed layer folds or is known to be
 /// away, until the server is told to stop. What is wrong all the same is told.
+#[utoipa::path(get, path = "/readyz", tag = "operations",
+    responses(
+        (status = 200, description = "Ready", body = ReadyServer),
+        (status = 503, description = "Not ready, with `streams` as above", body = super::problem::Problem,
+            content_type = "application/problem+json")))]
 pub async fn readyz(serving: web::Data<Serving>, draining: web::Data<Draining>) -> HttpResponse {
     let ready = |state: &StreamState| {
         let readiness = state.readiness();
@@ -336,7 +385,7 @@ pub async fn readyz(serving: web::Data<Serving>, draining: web::Data<Draining>) 
                 state.trouble().map(|trouble| format!("stream {stream}: {trouble}"))
             };
             let trouble: Vec<String> = serving.streams.iter().filter_map(told).collect();
-            json(&serde_json::json!({ "status": "ready", "trouble": trouble, "streams": streams }))
+            json(&ReadyServer { status: "ready", trouble, streams })
         }
         false => problem_with(&Refusal::not_ready(waiting.join("; ")), "streams", &streams),
     }

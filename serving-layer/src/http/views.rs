@@ -2,86 +2,107 @@
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 use watershed_schemas::manifest::Accuracy;
 use watershed_schemas::measure::error_bound;
 use watershed_schemas::view::View;
 
 use super::answers::json;
+use super::openapi::{self, Finding, Plain};
 use crate::ask::Serving;
 use crate::refusal::Refusal;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Views<'a> {
     views: Vec<ViewInfo<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = View)]
 struct ViewInfo<'a> {
     name: &'a str,
     stream: &'a str,
     window: Window<'a>,
     dimensions: Vec<Column<'a>>,
     measures: Vec<MeasureInfo<'a>>,
+    #[schema(required)]
     schedule: Option<Schedule<'a>>,
     /// The newest version in service that holds the view, and its rows.
+    #[schema(required)]
     version: Option<u64>,
+    #[schema(required)]
     rows: Option<usize>,
     sql: &'a str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ViewWindow)]
 struct Window<'a> {
     name: &'a str,
     r#type: &'static str,
     length: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Column<'a> {
     name: &'a str,
     r#type: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Measure)]
 struct MeasureInfo<'a> {
     name: &'a str,
     r#type: String,
     /// False where live or coarser numbers are estimates.
     always_exact: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error: Option<Bound>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = MeasureBound)]
 struct Bound {
     kind: &'static str,
     bound: f64,
     confidence: f64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Schedule<'a> {
     cron: &'a str,
     time_zone: &'a str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Ledger<'a> {
     view: &'a str,
     stream: &'a str,
+    #[schema(required)]
     version: Option<u64>,
+    #[schema(value_type = Vec<openapi::Accuracy>)]
     accuracy: &'a [Accuracy],
 }
 
+/// All views.
+#[utoipa::path(get, path = "/v1/views", tag = "views",
+    responses((status = 200, description = "The project's views", body = Views), Plain))]
 pub async fn list(serving: web::Data<Serving>) -> HttpResponse {
     let views = serving.streams.project.views.iter().map(|view| info(&serving, view)).collect();
     json(&Views { views })
 }
 
+/// One view: its columns, window, measures with their error bounds, schedule and SQL.
+#[utoipa::path(get, path = "/v1/views/{view}", tag = "views", params(("view" = String, Path)),
+    responses((status = 200, description = "The view", body = ViewInfo), Finding))]
 pub async fn one(view: web::Path<String>, serving: web::Data<Serving>) -> Result<HttpResponse, Refusal> {
     Ok(json(&info(&serving, known(&serving, &view)?)))
 }
 
+/// The accuracy ledger: how far sketches were from exact values.
+#[utoipa::path(get, path = "/v1/views/{view}/accuracy", tag = "views", params(("view" = String, Path)),
+    responses((status = 200, description = "Per measure, of the version in service", body = Ledger), Finding))]
 pub async fn accuracy(view: web::Path<String>, serving: web::Data<Serving>) -> Result<HttpResponse, Refusal> {
     let view = known(&serving, &view)?;
     let current = serving.stream(&view.stream.name)?.current();

@@ -6,8 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 use reqwest::{Client, StatusCode, Url};
+use tracing::Instrument as _;
+use tracing::field::Empty;
 use watershed_schemas::live::{LiveError, LiveSource, LiveStatus, Partials, PartialsRequest};
 
+use crate::trace::{self, Context};
 use crate::wire;
 
 /// A node that has not answered by then counts as away.
@@ -86,8 +89,15 @@ impl LiveSource for Peers {
     async fn partials(&self, request: &PartialsRequest) -> Result<Vec<Partials>, LiveError> {
         self.ask(|node| async move {
             let url = path(&node, &["v1", "partials"]);
-            let response = self.client.post(url).json(request).send().await;
-            let bytes = body(&node, response).await?;
+            // The node's work is part of the trace that this question is part of.
+            let context = Context::current().map(Context::child);
+            let span = tracing::info_span!("ask node", node = %node, otel.kind = "client", span_id = Empty);
+            let mut asked = self.client.post(url).json(request);
+            if let Some(context) = context {
+                span.record("span_id", format!("{:016x}", context.span));
+                asked = asked.header(trace::HEADER, context.to_string());
+            }
+            let bytes = async { body(&node, asked.send().await).await }.instrument(span).await?;
             let decoded = match bytes.len() <= INLINE_BYTES {
                 true => wire::decode(&bytes),
                 false => tokio::task::spawn_blocking(move || wire::decode(&bytes))

@@ -53,6 +53,7 @@ fn question(json: &Json) -> Result<Query, Refusal> {
         values::include(&included)?;
         query.provenance = true;
     }
+    query.explain = truth(object, "explain")?;
     values::check_range(&query)?;
     Ok(query)
 }
@@ -62,6 +63,14 @@ fn text<'a>(object: &'a Map<String, Json>, key: &str) -> Result<Option<&'a str>,
         None | Some(Json::Null) => Ok(None),
         Some(Json::String(text)) => Ok(Some(text)),
         Some(other) => Err(wrong_kind(key, other, "a text")),
+    }
+}
+
+fn truth(object: &Map<String, Json>, key: &str) -> Result<bool, Refusal> {
+    match object.get(key) {
+        None | Some(Json::Null) => Ok(false),
+        Some(Json::Bool(truth)) => Ok(*truth),
+        Some(other) => Err(wrong_kind(key, other, "true or false")),
     }
 }
 

@@ -39,6 +39,7 @@ pub fn parse(view: &str, parameters: &[(String, String)]) -> Result<Query, Refus
                     query.provenance = true;
                 }
             }
+            "explain" => query.explain = values::truth("explain", text)?,
             other => match other.strip_prefix("where.") {
                 Some(condition) => add_filter(&mut query.filters, condition, text)?,
                 None if FORM_KEYS.contains(&other) => {}
