@@ -8,6 +8,7 @@ mod crontab;
 mod demo;
 mod human;
 mod init;
+mod key;
 mod kafka;
 mod logging;
 mod outcome;
@@ -19,6 +20,7 @@ mod rollback;
 mod run;
 mod say;
 mod scheduler;
+mod security;
 mod serve;
 mod speed;
 mod stack;
@@ -70,6 +72,9 @@ enum Verb {
     Check,
     /// Load files into a stream's topic
     Produce(produce::Arguments),
+    /// Make, list and revoke the keys that callers are known by
+    #[command(subcommand)]
+    Key(key::Action),
     /// Ask a running server about a view
     Query(Box<query::Arguments>),
     /// Recompute the newest versions with DuckDB, from the events alone, and compare every cell
@@ -114,6 +119,7 @@ async fn obey(command: Command) -> anyhow::Result<ExitCode> {
         Verb::Batch(verb) => batch::batch(&place, verb).await,
         Verb::Check => check::check(&place),
         Verb::Produce(arguments) => produce::produce(&place, arguments).await,
+        Verb::Key(action) => key::key(&place, action),
         Verb::Query(arguments) => query::query(&place, &arguments).await,
         Verb::Verify(arguments) => verify::verify(&place, arguments).await,
         Verb::Versions(arguments) => versions::versions(&place, arguments).await,

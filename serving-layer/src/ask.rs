@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::DateTime;
+use watershed_schemas::keys::Keys;
 use watershed_schemas::live::{LiveError, PartialsRequest};
 use watershed_schemas::manifest::Version;
 use watershed_schemas::offsets::Offsets;
@@ -323,11 +324,20 @@ fn compute(
     let below = below.map(|cells| Source { table: &cells.table, exact: Some(&cells.exact) });
     let above = live.iter().map(|table| Source { table, exact: None });
     let sources: Vec<Source<'_>> = below.chain(above).collect();
+    let masks = plan.rows.as_ref().map(|rows| {
+        let tables: Vec<&Keys> = sources.iter().map(|source| &source.table.keys).collect();
+        rows.cells(&plan.view, &tables)
+    });
+    let masks = masks.transpose().map_err(|error| {
+        tracing::error!(view = plan.view.name, %error, "a row filter was not evaluated");
+        Refusal::new(Reason::Failed, "which rows this key may see could not be found out")
+    })?;
     let selection = Selection {
         view: &plan.view,
         from: plan.from,
         to: plan.to,
         conditions: &plan.conditions,
+        masks: masks.as_deref(),
         buckets: plan.buckets,
         dimensions: &plan.dimensions,
         measures: &plan.measures,

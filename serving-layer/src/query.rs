@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use watershed_schemas::manifest::Version;
+use watershed_security::RowFilter;
 
 use crate::grain::Grain;
 use crate::refusal::Refusal;
@@ -57,6 +58,8 @@ pub struct Query {
     pub as_of: Option<Version>,
     /// Whether rows say if live records took part in them.
     pub provenance: bool,
+    /// Which rows the asker may see, whatever it asks for; never part of what is sent.
+    pub rows: Option<RowFilter>,
 }
 
 /// A condition on a dimension.
@@ -139,6 +142,7 @@ impl Query {
             require: Vec::new(),
             as_of: None,
             provenance: false,
+            rows: None,
         }
     }
 

@@ -1,12 +1,14 @@
 //! Speed nodes over HTTP.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use watershed_schemas::live::{LiveError, LiveSource, LiveStatus, Partials, PartialsRequest};
+use watershed_security::{ClientTls, NodeSecret, TlsError, with_tls};
 
 use crate::wire;
 
@@ -20,6 +22,9 @@ const INLINE_BYTES: usize = 1 << 20;
 pub struct Peers {
     client: Client,
     peers: Vec<Url>,
+    secret: Option<NodeSecret>,
+    /// Nodes that refuse the secret: told in the log when it begins and when it is over.
+    refusing: Mutex<BTreeSet<String>>,
 }
 
 /// A setting that names no peers.
@@ -29,15 +34,26 @@ pub enum PeersError {
     Address { peer: String, reason: String },
     #[error("setting speed.peers: {0}")]
     Client(#[from] reqwest::Error),
+    #[error("setting speed.peers: {0}")]
+    Tls(#[from] TlsError),
 }
 
 impl Peers {
     /// `http://host:port` or `host:port` each.
     pub fn new(peers: &[String]) -> Result<Self, PeersError> {
+        Peers::secured(peers, None, &ClientTls::default())
+    }
+
+    /// `https://host:port` each where TLS is to be spoken; `secret` is what the nodes want to be told.
+    pub fn secured(
+        peers: &[String],
+        secret: Option<NodeSecret>,
+        tls: &ClientTls,
+    ) -> Result<Self, PeersError> {
         // Whoever came first has installed a provider; which one does not matter here.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client =
-            Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT).no_proxy().build()?;
+        let client = Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT).no_proxy();
+        let client = with_tls(client, tls)?.build()?;
         let parse = |peer: &String| {
             let text = if peer.contains("://") { peer.clone() } else { format!("http://{peer}") };
             let address = |reason: String| PeersError::Address { peer: peer.clone(), reason };
@@ -47,7 +63,27 @@ impl Peers {
                 false => Err(address("it has no host".to_string())),
             }
         };
-        Ok(Peers { client, peers: peers.iter().map(parse).collect::<Result<_, _>>()? })
+        Ok(Peers { client, peers: peers.iter().map(parse).collect::<Result<_, _>>()?, secret, refusing: Mutex::default() })
+    }
+
+    async fn send(
+        &self,
+        node: &Url,
+        request: RequestBuilder,
+    ) -> Result<reqwest::Response, reqwest::Error> {
+        let request = match &self.secret {
+            Some(secret) => request.bearer_auth(secret.expose()),
+            None => request,
+        };
+        let response = request.send().await?;
+        let refuses = response.status() == StatusCode::UNAUTHORIZED;
+        let mut refusing = self.refusing.lock().unwrap_or_else(PoisonError::into_inner);
+        if refuses && refusing.insert(node.to_string()) {
+            tracing::error!(%node, "a speed node refuses this server's secret");
+        } else if !refuses && refusing.remove(node.as_str()) {
+            tracing::info!(%node, "a speed node takes this server's secret again");
+        }
+        Ok(response)
     }
 
     /// Every node's address, names resolved.
@@ -86,7 +122,7 @@ impl LiveSource for Peers {
     async fn partials(&self, request: &PartialsRequest) -> Result<Vec<Partials>, LiveError> {
         self.ask(|node| async move {
             let url = path(&node, &["v1", "partials"]);
-            let response = self.client.post(url).json(request).send().await;
+            let response = self.send(&node, self.client.post(url).json(request)).await;
             let bytes = body(&node, response).await?;
             let decoded = match bytes.len() <= INLINE_BYTES {
                 true => wire::decode(&bytes),
@@ -102,7 +138,7 @@ impl LiveSource for Peers {
     async fn status(&self, stream: &str) -> Result<Vec<LiveStatus>, LiveError> {
         self.ask(|node| async move {
             let url = path(&node, &["v1", "partials", "status", stream]);
-            let bytes = body(&node, self.client.get(url).send().await).await?;
+            let bytes = body(&node, self.send(&node, self.client.get(url)).await).await?;
             serde_json::from_slice(&bytes).map_err(|error| unavailable(&node, &error))
         })
         .await
@@ -145,6 +181,10 @@ async fn body(
     let bytes = response.bytes().await.map_err(|error| unavailable(node, &error))?;
     if status == StatusCode::OK {
         return Ok(bytes);
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        let reason = "it refuses this server's secret (401): set security.node_secret alike on both";
+        return Err(unavailable(node, &reason));
     }
     match serde_json::from_slice::<wire::Refused>(&bytes) {
         Ok(refused) => Err(refused.into()),
