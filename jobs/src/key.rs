@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
@@ -87,7 +86,10 @@ fn create(workspace: &Workspace, file: PathBuf, create: Create) -> anyhow::Resul
     let (id, name) = (key.id.clone(), key.name.clone());
     KeyStore::add(&file, key)?;
     say::line(secret.expose());
-    eprintln!("key {name} ({id}) is in {}; what is printed above is not stored and cannot be shown again", file.display());
+    eprintln!(
+        "key {name} ({id}) is in {}; what is printed above is not stored and cannot be shown again",
+        file.display()
+    );
     for reason in hidden {
         eprintln!("note: {reason}");
     }

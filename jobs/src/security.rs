@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use watershed_security::{
-    Audit, Certificates, ClaimNames, ClientTls, Gate, KeySource, KeyStore, NodeSecret, Reference,
-    ServerTls, TokenSettings, Tokens, with_tls,
+    Audit, Certificates, ClaimNames, ClientTls, Gate, KeySource, KeyStore, NodeSecret, Reference, ServerTls,
+    TokenSettings, Tokens, with_tls,
 };
 
 use crate::config::{Security, Settings};
@@ -91,14 +91,21 @@ pub fn certificates(workspace: &Workspace) -> anyhow::Result<Option<Arc<Certific
     match (&tls.certificate, &tls.key) {
         (Some(certificate), Some(key)) => {
             let (certificate, key) = (folder.join(&certificate.0), folder.join(&key.0));
-            Ok(Some(Certificates::open(ServerTls { certificate, key, client_ca }).context("setting security.tls")?))
+            Ok(Some(
+                Certificates::open(ServerTls { certificate, key, client_ca })
+                    .context("setting security.tls")?,
+            ))
         }
         (None, None) if client_ca.is_none() => Ok(None),
         (None, None) => bail!(
             "setting security.tls.client_ca: clients show certificates over TLS only: set security.tls.certificate and security.tls.key"
         ),
-        (Some(_), None) => bail!("setting security.tls.key is missing: the certificate has no use without it"),
-        (None, Some(_)) => bail!("setting security.tls.certificate is missing: the key has no use without it"),
+        (Some(_), None) => {
+            bail!("setting security.tls.key is missing: the certificate has no use without it")
+        }
+        (None, Some(_)) => {
+            bail!("setting security.tls.certificate is missing: the key has no use without it")
+        }
     }
 }
 
@@ -141,11 +148,13 @@ pub fn with_secrets(client: BTreeMap<String, String>) -> anyhow::Result<BTreeMap
 fn tokens(security: &Security, folder: &Path) -> anyhow::Result<Option<Tokens>> {
     let settings = &security.tokens;
     let Some(keys) = &settings.keys else { return Ok(None) };
-    let keys =
-        KeySource::parse(&keys.0, folder).map_err(|reason| anyhow!("setting security.tokens.keys: {reason}"))?;
+    let keys = KeySource::parse(&keys.0, folder)
+        .map_err(|reason| anyhow!("setting security.tokens.keys: {reason}"))?;
     let needed = |name: &str, value: &Option<Text>| match value {
         Some(text) if !text.0.is_empty() => Ok(text.0.clone()),
-        _ => bail!("setting security.tokens.{name} is missing: without it every token of the issuer would do"),
+        _ => {
+            bail!("setting security.tokens.{name} is missing: without it every token of the issuer would do")
+        }
     };
     let algorithms = TokenSettings::algorithms(&settings.algorithms.0)
         .map_err(|reason| anyhow!("setting security.tokens.algorithms: {reason}"))?;

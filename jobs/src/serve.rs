@@ -12,8 +12,8 @@ use crate::config::Settings;
 use crate::kafka::Kafka;
 use crate::process;
 use crate::project::{Place, Workspace};
-use crate::security::{self, Listener};
 use crate::say;
+use crate::security::{self, Listener};
 
 /// Between two looks at whether the server is ready.
 const LOOK: Duration = Duration::from_millis(50);

@@ -123,12 +123,13 @@ impl Predicate {
             let mut columns = Vec::with_capacity(dimensions.len());
             for dimension in &dimensions {
                 columns.push(match dimensions.len() {
-                    1 => column(view, *dimension, tables.iter().flat_map(|keys| keys.dictionary(*dimension)))?,
+                    1 => {
+                        column(view, *dimension, tables.iter().flat_map(|keys| keys.dictionary(*dimension)))?
+                    }
                     _ => {
                         let rows = |keys: &&Keys| 0..keys.len() as u32;
-                        let values = tables
-                            .iter()
-                            .flat_map(|keys| rows(keys).map(|row| keys.value(row, *dimension)));
+                        let values =
+                            tables.iter().flat_map(|keys| rows(keys).map(|row| keys.value(row, *dimension)));
                         column(view, *dimension, values)?
                     }
                 });
@@ -148,9 +149,8 @@ impl Predicate {
 
     /// The same over the events that a view's cells are made of: its dimensions' own expressions in place of their names.
     pub fn over_events(&self, view: &View) -> Expr {
-        let scalars: BTreeMap<&str, &Scalar> = (view.dimensions.iter())
-            .map(|dimension| (dimension.name.as_str(), &dimension.scalar))
-            .collect();
+        let scalars: BTreeMap<&str, &Scalar> =
+            (view.dimensions.iter()).map(|dimension| (dimension.name.as_str(), &dimension.scalar)).collect();
         let dimension = |expr| match &expr {
             Expr::Column(name) => match scalars.get(name.as_str()) {
                 Some(scalar) => scalar.expr.clone().cast(scalar.data_type.polars()),
@@ -178,7 +178,8 @@ fn column<'a>(
 /// Where a condition is true; it names at least one column, so it is as long as they are.
 fn evaluate(conjunct: &Scalar, rows: DataFrame) -> PolarsResult<Vec<bool>> {
     let height = rows.height();
-    let holds = rows.lazy().without_optimizations().select([conjunct.expr.clone().alias("holds")]).collect()?;
+    let holds =
+        rows.lazy().without_optimizations().select([conjunct.expr.clone().alias("holds")]).collect()?;
     let holds = holds.column("holds")?.as_materialized_series().clone();
     let holds: &BooleanChunked = holds.bool()?;
     assert_eq!(holds.len(), height, "a condition is elementwise");

@@ -119,7 +119,8 @@ impl Ingest {
                 return Ok(receipt.clone());
             }
             let topic = stream.topic.clone();
-            let mut checked = beside(move || check(&stream, &body, key.as_deref(), rows.as_deref())).await??;
+            let mut checked =
+                beside(move || check(&stream, &body, key.as_deref(), rows.as_deref())).await??;
             let mut written = match std::mem::take(&mut *progress) {
                 Progress::Partly(written) => written,
                 Progress::New | Progress::Done(_) => vec![false; checked.lines],

@@ -76,7 +76,8 @@ pub fn plan(query: &Query, view: &Arc<View>) -> Result<Plan, Refusal> {
     let conditions = query.filters.iter().map(|filter| condition(view, filter)).collect::<Result<_, _>>()?;
     let rows = query.rows.as_ref().map(|rows| rows.over_view(view)).transpose();
     let rows = rows.map_err(|error| {
-        let detail = format!("this key sees some rows only, which this definition of the view cannot tell: {error}");
+        let detail =
+            format!("this key sees some rows only, which this definition of the view cannot tell: {error}");
         Refusal::new(Reason::Forbidden, detail)
     })?;
     let buckets = buckets(query, view)?;

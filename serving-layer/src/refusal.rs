@@ -56,7 +56,14 @@ pub enum Place {
 
 impl Refusal {
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Refusal { reason, detail: detail.into(), place: None, did_you_mean: None, retry_after: None, challenge: None }
+        Refusal {
+            reason,
+            detail: detail.into(),
+            place: None,
+            did_you_mean: None,
+            retry_after: None,
+            challenge: None,
+        }
     }
 
     pub fn wrong(key: &str, detail: impl Into<String>) -> Self {

@@ -94,7 +94,8 @@ pub(crate) fn redacted(text: &str) -> String {
     let mut parts = text.split("wsk_");
     shown.push_str(parts.next().unwrap_or_default());
     for part in parts {
-        let word = part.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(part.len());
+        let word =
+            part.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(part.len());
         let id = part[..word].split('_').next().unwrap_or_default();
         shown.push_str("wsk_");
         shown.push_str(&id[..id.len().min(12)]);

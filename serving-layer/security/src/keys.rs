@@ -74,7 +74,8 @@ impl Key {
         let text = format!("{PREFIX}{id}_{secret}");
         let KeyRequest { name, views, verbs, filter, rate, expires_at } = request;
         let (sha256, created_at) = (hex(&digest(&text)), now);
-        let key = Key { id, name, sha256, views, verbs, filter, rate, created_at, expires_at, revoked_at: None };
+        let key =
+            Key { id, name, sha256, views, verbs, filter, rate, created_at, expires_at, revoked_at: None };
         Ok((key, Secret::new(text)))
     }
 

@@ -51,7 +51,8 @@ pub fn missing(path: &Path, text: &[u8], expected: &'static str) -> PemError {
 /// What the sections of a file are called; their contents may be secret.
 fn labels(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
-    let sections = text.lines().filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
+    let sections =
+        text.lines().filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
     let found: Vec<String> = sections.take(4).map(|label| label.chars().take(40).collect()).collect();
     match found.is_empty() {
         true if text.trim().is_empty() => "an empty file".to_string(),

@@ -102,7 +102,9 @@ impl FromStr for Rate {
             let (_, seconds) = UNITS.into_iter().find(|(name, _)| *name == unit.trim())?;
             Some(Rate { requests, per: Duration::from_secs(seconds) })
         });
-        rate.ok_or_else(|| format!("\"{text}\" is not a rate, expected such as 100/s, 600/m, 10000/h or 100000/d"))
+        rate.ok_or_else(|| {
+            format!("\"{text}\" is not a rate, expected such as 100/s, 600/m, 10000/h or 100000/d")
+        })
     }
 }
 

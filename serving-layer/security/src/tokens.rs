@@ -158,7 +158,9 @@ impl Tokens {
             Some(ErrorKind::ImmatureSignature) => TokenError::Early,
             Some(ErrorKind::InvalidIssuer) => TokenError::Issuer,
             Some(ErrorKind::InvalidAudience) => TokenError::Audience,
-            Some(ErrorKind::MissingRequiredClaim(claim)) => TokenError::Claim(format!("the claim \"{claim}\"")),
+            Some(ErrorKind::MissingRequiredClaim(claim)) => {
+                TokenError::Claim(format!("the claim \"{claim}\""))
+            }
             Some(_) => TokenError::Unverified,
         })
     }
@@ -204,7 +206,11 @@ impl Tokens {
                 // A scope names what other services give, too.
                 false => verbs.iter().filter_map(verb).collect(),
             },
-            views: if all(&named) { Views::All } else { Views::Only(named.into_iter().collect::<BTreeSet<_>>()) },
+            views: if all(&named) {
+                Views::All
+            } else {
+                Views::Only(named.into_iter().collect::<BTreeSet<_>>())
+            },
             rows,
             rate,
         };
@@ -232,7 +238,8 @@ impl Tokens {
     /// nothing.
     pub fn refresh_file(&self) -> Result<bool, KeysError> {
         let stamp = self.settings.keys.stamp();
-        let before = std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), stamp.clone());
+        let before =
+            std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), stamp.clone());
         match self.settings.keys.read_file() {
             Some(read) if before != stamp => {
                 self.hold(Held { keys: read?, confirmed_at: None });

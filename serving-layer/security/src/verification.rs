@@ -65,7 +65,9 @@ impl KeySource {
         match url.scheme() {
             "https" => Ok(KeySource::Url(url)),
             "http" if here => Ok(KeySource::Url(url)),
-            _ => Err(format!("found {text}, expected a file or an https:// address: keys from elsewhere could be anybody's")),
+            _ => Err(format!(
+                "found {text}, expected a file or an https:// address: keys from elsewhere could be anybody's"
+            )),
         }
     }
 
@@ -136,8 +138,7 @@ impl KeySource {
     fn set(&self, text: &[u8], private: bool) -> Result<Vec<VerificationKey>, KeysError> {
         let unusable = |reason: String| KeysError::Unusable { place: self.place(), reason };
         // serde's own words may repeat what is there.
-        let malformed =
-            |error: serde_json::Error| unusable(format!("not a key set, line {}", error.line()));
+        let malformed = |error: serde_json::Error| unusable(format!("not a key set, line {}", error.line()));
         let set: JwkSet = serde_json::from_slice(text).map_err(malformed)?;
         if set.keys.len() > MOST_KEYS {
             return Err(unusable(format!("{} keys are more than {MOST_KEYS}", set.keys.len())));
@@ -182,7 +183,9 @@ fn verification(jwk: &Jwk, private: bool) -> Result<VerificationKey, String> {
         AlgorithmParameters::OctetKey(_) if private => {
             vec![Algorithm::HS256, Algorithm::HS384, Algorithm::HS512]
         }
-        AlgorithmParameters::OctetKey(_) => return Err("a shared secret that was told to everybody".to_string()),
+        AlgorithmParameters::OctetKey(_) => {
+            return Err("a shared secret that was told to everybody".to_string());
+        }
         _ => return Err("a key of an unknown kind".to_string()),
     };
     if let Some(named) = &common.key_algorithm {

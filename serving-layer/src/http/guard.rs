@@ -148,7 +148,9 @@ pub async fn guard(
     let mut response = match admitted.refusal {
         Some(refusal) => request.into_response(refusal.error_response()),
         None => {
-            caller.clone().map(|caller| request.extensions_mut().insert(Asker(caller)));
+            if let Some(caller) = &caller {
+                request.extensions_mut().insert(Asker(caller.clone()));
+            }
             next.call(request).await?
         }
     };

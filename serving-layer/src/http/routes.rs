@@ -39,7 +39,9 @@ pub const API: &[Endpoint] = &[
     get("/v1/views/{view}/accuracy", Access::For(Verb::Query), || web::get().to(views::accuracy)),
     get("/v1/status", Access::For(Verb::Status), || web::get().to(status::status)),
     get("/v1/streams/{stream}/versions", Access::For(Verb::Status), || web::get().to(status::versions)),
-    get("/v1/streams/{stream}/versions/{a}/diff/{b}", Access::For(Verb::Status), || web::get().to(diff::diff)),
+    get("/v1/streams/{stream}/versions/{a}/diff/{b}", Access::For(Verb::Status), || {
+        web::get().to(diff::diff)
+    }),
     get("/", Access::Open, || web::get().to(dashboard::page)),
     get("/assets/{name}", Access::Open, || web::get().to(dashboard::asset)),
     get("/healthz", Access::Open, || web::get().to(status::healthz)),

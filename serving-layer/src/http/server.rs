@@ -54,8 +54,11 @@ macro_rules! serve {
             Some(certificates) => server.bind_rustls_0_23(&listen, certificates.config()?),
             None => server.bind(&listen),
         };
-        let server = bound
-            .map_err(|source| ServeError::Listen { listen: listen.clone(), setting: $setting, source })?;
+        let server = bound.map_err(|source| ServeError::Listen {
+            listen: listen.clone(),
+            setting: $setting,
+            source,
+        })?;
         if let Some(certificates) = certificates {
             tokio::spawn(keep_current(certificates, $stop.clone()));
         }

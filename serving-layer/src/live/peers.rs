@@ -63,14 +63,15 @@ impl Peers {
                 false => Err(address("it has no host".to_string())),
             }
         };
-        Ok(Peers { client, peers: peers.iter().map(parse).collect::<Result<_, _>>()?, secret, refusing: Mutex::default() })
+        Ok(Peers {
+            client,
+            peers: peers.iter().map(parse).collect::<Result<_, _>>()?,
+            secret,
+            refusing: Mutex::default(),
+        })
     }
 
-    async fn send(
-        &self,
-        node: &Url,
-        request: RequestBuilder,
-    ) -> Result<reqwest::Response, reqwest::Error> {
+    async fn send(&self, node: &Url, request: RequestBuilder) -> Result<reqwest::Response, reqwest::Error> {
         let request = match &self.secret {
             Some(secret) => request.bearer_auth(secret.expose()),
             None => request,
