@@ -20,7 +20,6 @@ use object_store::memory::InMemory;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value as Json, json};
 use watershed_schemas::offsets::{Offset, Partition};
-use watershed_schemas::project::Project;
 use watershed_schemas::sink::{Outgoing, SendError, Sink};
 use watershed_security::{Audit, Gate, Key, KeyRequest, KeyStore, Tokens, Verb};
 use watershed_serving::http::{ServeSettings, Server};
@@ -55,8 +54,6 @@ impl Taken {
 /// A server that wants to know who asks, over a store in memory with one version, and live records above it.
 struct World {
     folder: tempfile::TempDir,
-    project: Arc<Project>,
-    store: Store,
     live: Arc<ScriptedLive>,
     sink: Arc<Taken>,
     server: Server,
@@ -122,14 +119,14 @@ impl World {
         live.open(&watershed, &[(0, above.to_vec()), (1, Vec::new())]);
         live.reach(offsets(&[(0, (below.len() + above.len()) as i64), (1, 0)]));
         let (own, taken) = (live.clone(), Some(sink.clone() as Arc<dyn Sink>));
-        let server = Server::start(settings, project.clone(), store.clone(), own, None, taken).await;
+        let server = Server::start(settings, project, store, own, None, taken).await;
         let server = server.expect("the server starts");
         let deadline = Instant::now() + Duration::from_secs(20);
         while !server.waiting_for().is_empty() {
             assert!(Instant::now() < deadline, "never ready: {:?}", server.waiting_for());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        World { folder, project, store, live, sink, server, client: client() }
+        World { folder, live, sink, server, client: client() }
     }
 
     fn url(&self, path: &str) -> String {

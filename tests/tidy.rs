@@ -53,7 +53,6 @@ fn every_heavy_package_has_one_home() {
         ("duckdb", "serving-layer/duckdb"),
         ("actix-web", "serving-layer"),
         ("prometheus-client", "serving-layer"),
-        ("jsonwebtoken", "serving-layer/security"),
         ("kafka-protocol", "jobs/broker"),
         ("sqlparser", "schemas"),
         ("datasketches", "schemas"),

@@ -14,7 +14,7 @@ fn run(mut command: Command) -> Ended {
 
 /// Makes a key by the command.
 fn create(folder: &Folder, arguments: &[&str]) -> String {
-    folder.done(&[&["key", "create"], arguments].concat()).trim().to_string()
+    folder.done(&[&["key", "create"][..], arguments].concat()).trim().to_string()
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn settings_of_tls_and_tokens_that_do_not_fit_are_named() {
         ),
         (
             "tokens.keys = \"text.pem\"\ntokens.issuer = \"x\"\ntokens.audience = \"y\"",
-            "expected an RSA, P-256 or Ed25519 PUBLIC KEY",
+            "expected an RSA, P-256, P-384 or Ed25519 PUBLIC KEY",
         ),
         ("insecure = \"perhaps\"", "expected true or false"),
         ("key = \"keys.json\"", "did you mean security.keys?"),

@@ -67,8 +67,8 @@ fn a_key_file_that_is_none_is_told_and_changes_nothing() {
     for (bad, told) in [
         ("{", "keys.json:1:"),
         (r#"{"keys": [{"id": "a"}]}"#, "missing field"),
-        (&good.replace("\"sha256\": \"", "\"sha256\": \"x"), "64 hexadecimal digits"),
-        (&good.replace("\"verbs\"", "\"verb\""), "unknown field"),
+        (good.replace("\"sha256\": \"", "\"sha256\": \"x").as_str(), "64 hexadecimal digits"),
+        (good.replace("\"verbs\"", "\"verb\"").as_str(), "unknown field"),
     ] {
         std::fs::write(&path, bad).expect("a file");
         let error = store.refresh().expect_err(bad).to_string();

@@ -40,7 +40,6 @@ fn without_views(endpoint: &Endpoint) -> u16 {
 
 #[tokio::test]
 async fn every_address_answers_each_kind_of_caller_as_its_guard_says() {
-    let name = |name: &str| name.to_string();
     let mut requests = vec![
         everything("right"),
         KeyRequest {
@@ -59,7 +58,7 @@ async fn every_address_answers_each_kind_of_caller_as_its_guard_says() {
     KeyStore::revoke(&World::key_file(&world.folder), "revoked", Utc::now()).expect("the file is ours");
     until_refused(&world, revoked).await;
     let wrong = format!("{}{}", &right[..right.len() - 1], if right.ends_with('0') { "1" } else { "0" });
-    let unknown = name("wsk_000000000000_") + &"0".repeat(64);
+    let unknown = format!("wsk_000000000000_{}", "0".repeat(64));
 
     let mut tried = 0;
     for endpoint in API {

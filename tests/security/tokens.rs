@@ -1,9 +1,12 @@
 //! Tokens of an identity provider, and attacks on them.
 
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use watershed_security::{ClaimNames, KeySource, TokenSettings};
+use watershed_security::{Algorithm, ClaimNames, KeySource, TokenError, TokenSettings};
 
 use super::*;
 
@@ -27,31 +30,73 @@ impl Issuer {
         Issuer { pair, algorithm, kid: kid.map(str::to_string) }
     }
 
-    fn signing(&self) -> EncodingKey {
-        let pem = self.pair.serialize_pem();
-        match self.algorithm {
-            Algorithm::EdDSA => EncodingKey::from_ed_pem(pem.as_bytes()),
-            _ => EncodingKey::from_ec_pem(pem.as_bytes()),
-        }
-        .expect("the key is ours")
-    }
-
     fn public_pem(&self) -> String {
         self.pair.public_key_pem()
     }
 
+    fn header(&self) -> Json {
+        let mut header = json!({ "alg": format!("{:?}", self.algorithm), "typ": "JWT" });
+        if let Some(kid) = &self.kid {
+            header["kid"] = json!(kid);
+        }
+        header
+    }
+
     fn sign(&self, claims: &Json) -> String {
-        let header = Header { kid: self.kid.clone(), ..Header::new(self.algorithm) };
-        encode(&header, claims, &self.signing()).expect("it is signed")
+        self.sign_as(&self.header(), claims)
+    }
+
+    /// Signs whatever the header says.
+    fn sign_as(&self, header: &Json, claims: &Json) -> String {
+        let signed = format!("{}.{}", part(header), part(claims));
+        let (der, message) = (self.pair.serialize_der(), signed.as_bytes());
+        let signature = match self.algorithm {
+            Algorithm::EdDSA => {
+                let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).expect("the key is ours");
+                pair.sign(message).as_ref().to_vec()
+            }
+            _ => {
+                let random = SystemRandom::new();
+                let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der, &random);
+                let signature = pair.expect("the key is ours").sign(&random, message);
+                signature.expect("there is randomness").as_ref().to_vec()
+            }
+        };
+        format!("{signed}.{}", base64url(&signature))
     }
 
     fn jwk(&self) -> Json {
-        let jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(&self.signing(), self.algorithm);
-        let mut jwk = serde_json::to_value(jwk.expect("it has a public half")).expect("JSON");
+        let raw = self.pair.public_key_raw();
+        let mut jwk = match self.algorithm {
+            Algorithm::EdDSA => json!({ "kty": "OKP", "crv": "Ed25519", "x": base64url(raw) }),
+            _ => {
+                json!({ "kty": "EC", "crv": "P-256", "x": base64url(&raw[1..33]), "y": base64url(&raw[33..]) })
+            }
+        };
         jwk["kid"] = json!(self.kid);
         jwk["use"] = json!("sig");
         jwk
     }
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn part(json: &Json) -> String {
+    base64url(json.to_string().as_bytes())
+}
+
+/// A token that is signed with a secret.
+fn hmac(secret: &[u8], claims: &Json) -> String {
+    let signed = format!("{}.{}", part(&json!({ "alg": "HS256" })), part(claims));
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
+    let tag = ring::hmac::sign(&key, signed.as_bytes());
+    format!("{signed}.{}", base64url(tag.as_ref()))
+}
+
+fn get_current_timestamp() -> i64 {
+    Utc::now().timestamp()
 }
 
 fn tokens(keys: KeySource, algorithms: &[Algorithm]) -> Tokens {
@@ -93,19 +138,6 @@ fn without(name: &str) -> Json {
     let mut claims = claims();
     claims.as_object_mut().expect("an object").remove(name);
     claims
-}
-
-fn base64url(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let bits =
-            chunk.iter().fold(0u32, |bits, byte| (bits << 8) | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for digit in 0..=chunk.len() {
-            text.push(char::from(DIGITS[(bits >> (18 - 6 * digit)) as usize & 63]));
-        }
-    }
-    text
 }
 
 #[tokio::test]
@@ -154,20 +186,12 @@ async fn attacks_on_tokens_fail() {
     assert_eq!(world.get("/v1/views", &good).await.status(), 200);
     let parts: Vec<&str> = good.split('.').collect();
     let (header, payload, signature) = (parts[0], parts[1], parts[2]);
-    let of = |header: Json| base64url(header.to_string().as_bytes());
-    let more = base64url(with("watershed_verbs", json!("*")).to_string().as_bytes());
-    let hmac = |secret: &[u8]| {
-        let header = Header::new(Algorithm::HS256);
-        encode(&header, &claims(), &EncodingKey::from_secret(secret)).expect("it is signed")
-    };
-    let der: Vec<u8> = issuer.pair.public_key_raw().to_vec();
+    let of = |header: Json| part(&header);
+    let more = part(&with("watershed_verbs", json!("*")));
+    let hmac = |secret: &[u8]| hmac(secret, &claims());
     let now = get_current_timestamp();
     let signed = |claims: Json| issuer.sign(&claims);
-    let crit = Header {
-        extras: serde_json::from_value(json!({ "crit": ["b64"], "b64": false })).expect("extras"),
-        ..Header::new(Algorithm::ES256)
-    };
-    let kid = Header { kid: Some("../../dev/null".to_string()), ..Header::new(Algorithm::ES256) };
+    let headed = |header: Json| issuer.sign_as(&header, &claims());
     let attacks: Vec<(&str, String)> = vec![
         ("alg none", format!("{}.{payload}.", of(json!({ "alg": "none", "typ": "JWT" })))),
         ("alg None", format!("{}.{payload}.", of(json!({ "alg": "None" })))),
@@ -177,7 +201,7 @@ async fn attacks_on_tokens_fail() {
         ("four parts", format!("{good}.x")),
         ("HMAC with the public key's PEM", hmac(issuer.public_pem().as_bytes())),
         ("HMAC with the public key's PEM, trimmed", hmac(issuer.public_pem().trim().as_bytes())),
-        ("HMAC with the public key's bytes", hmac(&der)),
+        ("HMAC with the public key's bytes", hmac(issuer.pair.public_key_raw())),
         ("HMAC with nothing", hmac(b"")),
         ("another algorithm's name", format!("{}.{payload}.{signature}", of(json!({ "alg": "RS256" })))),
         (
@@ -187,12 +211,14 @@ async fn attacks_on_tokens_fail() {
         ("another payload", format!("{header}.{more}.{signature}")),
         ("another's signature", stranger.sign(&claims())),
         ("a key of its own in the header", {
-            let own = json!({ "alg": "ES256", "jwk": stranger.jwk() });
-            let signed = stranger.sign(&claims());
-            let rest = signed.split_once('.').expect("it has parts").1.to_string();
-            format!("{}.{rest}", of(own))
+            let own = json!({ "alg": "ES256", "jwk": stranger.jwk(), "jku": "http://127.0.0.1:1/keys" });
+            stranger.sign_as(&own, &claims())
         }),
-        ("something critical", encode(&crit, &claims(), &issuer.signing()).expect("it is signed")),
+        ("something critical", headed(json!({ "alg": "ES256", "crit": ["b64"], "b64": false }))),
+        ("no algorithm", headed(json!({ "typ": "JWT" }))),
+        ("a number for an algorithm", headed(json!({ "alg": 256 }))),
+        ("a list of algorithms", headed(json!({ "alg": ["ES256"] }))),
+        ("another spelling", headed(json!({ "alg": "es256" }))),
         ("expired", signed(with("exp", json!(now - 600)))),
         ("without an end", signed(without("exp"))),
         ("an end that is text", signed(with("exp", json!("99999999999")))),
@@ -223,7 +249,7 @@ async fn attacks_on_tokens_fail() {
     }
     println!("{} attacks", attacks.len());
     // A kid is looked up among keys, never a path; a PEM file's one key has none and serves all.
-    let named = encode(&kid, &claims(), &issuer.signing()).expect("it is signed");
+    let named = headed(json!({ "alg": "ES256", "kid": "../../dev/null" }));
     assert_eq!(world.get("/v1/views", &named).await.status(), 200);
 }
 
@@ -237,6 +263,43 @@ fn what_a_filter_claims_is_not_believed_to_be_sql() {
     assert!(grant.cells(project().view("trips_hourly").expect("it is there")).is_err());
     let long = issuer.sign(&with("watershed_where", json!(format!("city = '{}'", "x".repeat(5_000)))));
     assert!(tokens.caller(&long).is_err());
+}
+
+/// The example of RFC 7515, A.2: signed with RSA, and over since 2011.
+#[test]
+fn a_token_that_others_signed_with_rsa_is_verified() {
+    const MODULUS: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
+    const PEM: &str = "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd/wWJcyQoTbji9k0l8W26mPddxHmfHQp+Vaw+4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL+yRT+SFd2lZS+pCgNMsD1W/YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb/7OMg0LOL+bSf63kpaSHSXndS5z5rexMdbBYUsLA9e+KXBdQOS+UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6/I5IhlJH7aGhyxXFvUK+DWNmoudF8NAco9/h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQIDAQAB\n-----END PUBLIC KEY-----\n";
+    const TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("issuer");
+    let set = json!({ "keys": [{ "kty": "RSA", "n": MODULUS, "e": "AQAB" }] }).to_string();
+    for keys in [PEM, &set] {
+        std::fs::write(&path, keys).expect("a file");
+        let tokens = tokens(KeySource::File(path.clone()), &[Algorithm::RS256]);
+        assert_eq!(tokens.caller(TOKEN).err(), Some(TokenError::Expired));
+        let other = TOKEN.replace(".cC4h", ".cC4i");
+        assert_eq!(tokens.caller(&other).err(), Some(TokenError::Unverified));
+        let claimed = TOKEN.replace("eyJhbGciOiJSUzI1NiJ9", &part(&json!({ "alg": "PS256" })));
+        assert_eq!(tokens.caller(&claimed).err(), Some(TokenError::Algorithm));
+    }
+}
+
+#[test]
+fn a_shared_secret_is_believed_of_a_file_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("shared.json");
+    let write = |secret: &[u8]| {
+        let set = json!({ "keys": [{ "kty": "oct", "k": base64url(secret) }] });
+        std::fs::write(&path, set.to_string()).expect("a file");
+    };
+    let secret = [7; 32];
+    write(&secret);
+    let tokens = tokens(KeySource::File(path.clone()), &[Algorithm::HS256]);
+    assert!(tokens.caller(&hmac(&secret, &claims())).is_ok());
+    assert!(tokens.caller(&hmac(&[8; 32], &claims())).is_err());
+    write(&[7; 31]);
+    assert!(tokens.refresh_file().is_err(), "a secret that can be guessed is none");
 }
 
 #[test]

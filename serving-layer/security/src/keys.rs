@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 use crate::caller::{Caller, Identity};
@@ -57,8 +58,8 @@ pub struct KeyRequest {
 /// A key that cannot be made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    #[error("the system gives no random bytes: {0}")]
-    Random(getrandom::Error),
+    #[error("the system gives no random bytes")]
+    Random,
     #[error("key {id}: sha256 is not 64 hexadecimal digits")]
     Digest { id: String },
     #[error("two keys have the id {id}")]
@@ -69,7 +70,7 @@ impl Key {
     /// A new key, and its text: nobody can tell it again.
     pub fn make(request: KeyRequest, now: DateTime<Utc>) -> Result<(Key, Secret), KeyError> {
         let mut random = [0; ID_BYTES + SECRET_BYTES];
-        getrandom::fill(&mut random).map_err(KeyError::Random)?;
+        SystemRandom::new().fill(&mut random).map_err(|_| KeyError::Random)?;
         let (id, secret) = (hex(&random[..ID_BYTES]), hex(&random[ID_BYTES..]));
         let text = format!("{PREFIX}{id}_{secret}");
         let KeyRequest { name, views, verbs, filter, rate, expires_at } = request;

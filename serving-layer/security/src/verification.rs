@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey};
 use reqwest::Url;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{SubjectPublicKeyInfoDer, alg_id};
+use serde::Deserialize;
 
+use crate::jwt::{Algorithm, Public, decoded};
 use crate::pem;
 use crate::store::Stamp;
 
@@ -34,7 +36,27 @@ pub enum KeysError {
 pub(crate) struct VerificationKey {
     pub kid: Option<String>,
     pub algorithms: Vec<Algorithm>,
-    pub key: DecodingKey,
+    pub public: Public,
+}
+
+/// A set of keys (RFC 7517), of which some may be of kinds that are not known here.
+#[derive(Deserialize)]
+struct KeySet {
+    keys: Vec<Jwk>,
+}
+
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    kid: Option<String>,
+    r#use: Option<String>,
+    alg: Option<String>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+    k: Option<String>,
 }
 
 /// A key set is a small text, given soon.
@@ -44,15 +66,8 @@ const WITHIN: Duration = Duration::from_secs(5);
 const MOST_KEYS: usize = 100;
 /// A shorter modulus can be factored.
 const LEAST_RSA_BITS: usize = 2_048;
-
-const RSA: [Algorithm; 6] = [
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::PS384,
-    Algorithm::PS512,
-];
+/// A shorter secret can be guessed.
+const LEAST_SECRET_BYTES: usize = 32;
 
 impl KeySource {
     /// `https://…`, or a file. Plain `http` is believed of this very machine only.
@@ -125,13 +140,11 @@ impl KeySource {
     }
 
     fn pem(&self, path: &std::path::Path, text: &[u8]) -> Result<Vec<VerificationKey>, KeysError> {
-        let rsa = DecodingKey::from_rsa_pem(text).map(|key| (RSA.to_vec(), key));
-        let elliptic = || DecodingKey::from_ec_pem(text).map(|key| (vec![Algorithm::ES256], key));
-        let edwards = || DecodingKey::from_ed_pem(text).map(|key| (vec![Algorithm::EdDSA], key));
-        let found = rsa.or_else(|_| elliptic()).or_else(|_| edwards());
-        let (algorithms, key) =
-            found.map_err(|_| pem::missing(path, text, "an RSA, P-256 or Ed25519 PUBLIC KEY"))?;
-        Ok(vec![VerificationKey { kid: None, algorithms, key }])
+        let key = SubjectPublicKeyInfoDer::from_pem_slice(text).ok();
+        let public = key.and_then(|key| public_key(&key));
+        let public =
+            public.ok_or_else(|| pem::missing(path, text, "an RSA, P-256, P-384 or Ed25519 PUBLIC KEY"))?;
+        Ok(vec![VerificationKey { kid: None, algorithms: public.algorithms().to_vec(), public }])
     }
 
     /// The keys of a set that can be used; others are passed over, for a set may hold keys for other purposes.
@@ -139,7 +152,7 @@ impl KeySource {
         let unusable = |reason: String| KeysError::Unusable { place: self.place(), reason };
         // serde's own words may repeat what is there.
         let malformed = |error: serde_json::Error| unusable(format!("not a key set, line {}", error.line()));
-        let set: JwkSet = serde_json::from_slice(text).map_err(malformed)?;
+        let set: KeySet = serde_json::from_slice(text).map_err(malformed)?;
         if set.keys.len() > MOST_KEYS {
             return Err(unusable(format!("{} keys are more than {MOST_KEYS}", set.keys.len())));
         }
@@ -161,40 +174,90 @@ impl KeySource {
 }
 
 fn verification(jwk: &Jwk, private: bool) -> Result<VerificationKey, String> {
-    let common = &jwk.common;
-    if common.public_key_use.as_ref().is_some_and(|purpose| *purpose != PublicKeyUse::Signature) {
+    if jwk.r#use.as_deref().is_some_and(|purpose| purpose != "sig") {
         return Err("a key that is not for signatures".to_string());
     }
-    let mut algorithms = match &jwk.algorithm {
-        AlgorithmParameters::RSA(rsa) => {
-            // Six bits a digit; leading zeros are none of a modulus' own.
-            let bits = rsa.n.trim_start_matches('A').len() * 6;
-            if bits < LEAST_RSA_BITS - 8 {
+    let part = |part: &Option<String>| {
+        part.as_deref()
+            .and_then(decoded)
+            .ok_or_else(|| format!("a key of kind {} that lacks a part", jwk.kty))
+    };
+    let point = |bytes: usize| {
+        let (x, y) = (part(&jwk.x)?, part(&jwk.y)?);
+        match x.len() == bytes && y.len() == bytes {
+            true => Ok([&[4], x.as_slice(), y.as_slice()].concat()),
+            false => Err("a point that is not on its curve".to_string()),
+        }
+    };
+    let public = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+        ("RSA", _) => {
+            let mut modulus = part(&jwk.n)?;
+            modulus.drain(..modulus.iter().take_while(|byte| **byte == 0).count());
+            let bits = modulus.len() * 8;
+            if bits < LEAST_RSA_BITS {
                 return Err(format!("an RSA key of about {bits} bits, expected {LEAST_RSA_BITS}"));
             }
-            RSA.to_vec()
+            Public::Rsa { modulus, exponent: part(&jwk.e)? }
         }
-        AlgorithmParameters::EllipticCurve(curve) => match curve.curve {
-            EllipticCurve::P256 => vec![Algorithm::ES256],
-            EllipticCurve::P384 => vec![Algorithm::ES384],
-            _ => return Err("an elliptic curve other than P-256 and P-384".to_string()),
-        },
-        AlgorithmParameters::OctetKeyPair(_) => vec![Algorithm::EdDSA],
-        AlgorithmParameters::OctetKey(_) if private => {
-            vec![Algorithm::HS256, Algorithm::HS384, Algorithm::HS512]
-        }
-        AlgorithmParameters::OctetKey(_) => {
-            return Err("a shared secret that was told to everybody".to_string());
-        }
+        ("EC", Some("P-256")) => Public::P256(point(32)?),
+        ("EC", Some("P-384")) => Public::P384(point(48)?),
+        ("OKP", Some("Ed25519")) => Public::Ed25519(part(&jwk.x)?),
+        ("oct", _) if private => Public::Shared(part(&jwk.k)?),
+        ("oct", _) => return Err("a shared secret that was told to everybody".to_string()),
         _ => return Err("a key of an unknown kind".to_string()),
     };
-    if let Some(named) = &common.key_algorithm {
-        let named = named.to_string();
-        algorithms.retain(|algorithm| format!("{algorithm:?}") == named);
-        if algorithms.is_empty() {
-            return Err(format!("a key for {named}"));
-        }
+    if let Public::Shared(secret) = &public
+        && secret.len() < LEAST_SECRET_BYTES
+    {
+        return Err(format!("a shared secret of {} bytes, expected {LEAST_SECRET_BYTES}", secret.len()));
     }
-    let key = DecodingKey::from_jwk(jwk).map_err(|error| error.to_string())?;
-    Ok(VerificationKey { kid: common.key_id.clone(), algorithms, key })
+    let algorithms: Vec<Algorithm> = match &jwk.alg {
+        None => public.algorithms().to_vec(),
+        Some(named) => {
+            let named = named.parse().ok();
+            public.algorithms().iter().copied().filter(|algorithm| Some(*algorithm) == named).collect()
+        }
+    };
+    match algorithms.is_empty() {
+        true => Err("a key for another algorithm than its kind allows".to_string()),
+        false => Ok(VerificationKey { kid: jwk.kid.clone(), algorithms, public }),
+    }
+}
+
+/// A public key as certificates hold it: its kind, then its bits (RFC 5280).
+fn public_key(spki: &[u8]) -> Option<Public> {
+    let (inner, []) = element(0x30, spki)? else { return None };
+    let (kind, rest) = element(0x30, inner)?;
+    let (bits, []) = element(0x03, rest)? else { return None };
+    // No bit of the last byte is unused.
+    let key = bits.strip_prefix(&[0])?;
+    if *kind == *alg_id::RSA_ENCRYPTION {
+        let (numbers, []) = element(0x30, key)? else { return None };
+        let (modulus, rest) = element(0x02, numbers)?;
+        let (exponent, []) = element(0x02, rest)? else { return None };
+        let number = |bytes: &[u8]| bytes.strip_prefix(&[0]).unwrap_or(bytes).to_vec();
+        return Some(Public::Rsa { modulus: number(modulus), exponent: number(exponent) });
+    }
+    let kinds: [(&[u8], fn(Vec<u8>) -> Public); 3] = [
+        (&alg_id::ECDSA_P256, Public::P256),
+        (&alg_id::ECDSA_P384, Public::P384),
+        (&alg_id::ED25519, Public::Ed25519),
+    ];
+    kinds.into_iter().find(|(known, _)| *known == kind).map(|(_, public)| public(key.to_vec()))
+}
+
+/// The contents of a DER element of this tag, and what follows it.
+fn element(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (found, rest) = bytes.split_first()?;
+    let (first, rest) = rest.split_first()?;
+    let (length, rest) = match *first {
+        short @ 0..0x80 => (usize::from(short), rest),
+        0x81 => (usize::from(*rest.first()?), &rest[1..]),
+        0x82 => {
+            let (length, rest) = rest.split_first_chunk::<2>()?;
+            (usize::from(u16::from_be_bytes(*length)), rest)
+        }
+        _ => return None,
+    };
+    (*found == tag).then(|| rest.split_at_checked(length)).flatten()
 }
