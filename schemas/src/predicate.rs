@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use arrow::record_batch::RecordBatch;
 use polars::prelude::{
-    AnyValue, BooleanChunked, Column, DataFrame, Expr, IntoLazy, PolarsResult, Series, lit,
+    AnyValue, BooleanChunked, Column, DataFrame, Expr, IntoLazy, PolarsError, PolarsResult, Series, lit,
 };
 
+use crate::columns::array_values;
 use crate::expr::Scalar;
 use crate::keys::Keys;
 use crate::problem::Problem;
@@ -108,6 +110,20 @@ impl Predicate {
         Ok(pass)
     }
 
+    /// Which rows of an Arrow batch of the stream's events pass. A field that the batch lacks is NULL in all of them.
+    pub fn rows(&self, stream: &Stream, batch: &RecordBatch) -> PolarsResult<Vec<bool>> {
+        let mut columns = Vec::new();
+        for field in stream.fields.iter().filter(|field| self.names().contains(&field.name.as_str())) {
+            let values = match batch.column_by_name(&field.name) {
+                Some(array) => array_values(array, &field.data_type)
+                    .map_err(|error| PolarsError::ComputeError(error.to_string().into()))?,
+                None => vec![Value::Null; batch.num_rows()],
+            };
+            columns.push(named(&field.name, &field.data_type, values.iter())?);
+        }
+        self.events(&DataFrame::new(batch.num_rows(), columns)?)
+    }
+
     /// What passes of each of some tables of the view's cells, by conjunct. Each conjunct is evaluated once for all tables:
     /// one of a single dimension over the values that there are, another over the rows.
     pub fn cells(&self, view: &View, tables: &[&Keys]) -> PolarsResult<Vec<Vec<Mask>>> {
@@ -169,10 +185,16 @@ fn column<'a>(
     values: impl Iterator<Item = &'a Value>,
 ) -> PolarsResult<Column> {
     let dimension = &view.dimensions[dimension];
-    let data_type: &DataType = &dimension.scalar.data_type;
+    named(&dimension.name, &dimension.scalar.data_type, values)
+}
+
+fn named<'a>(
+    name: &str,
+    data_type: &DataType,
+    values: impl Iterator<Item = &'a Value>,
+) -> PolarsResult<Column> {
     let values: Vec<AnyValue<'static>> = values.map(|value| data_type.polars_value(value)).collect();
-    let name = dimension.name.as_str().into();
-    Ok(Series::from_any_values_and_dtype(name, &values, &data_type.polars(), true)?.into())
+    Ok(Series::from_any_values_and_dtype(name.into(), &values, &data_type.polars(), true)?.into())
 }
 
 /// Where a condition is true; it names at least one column, so it is as long as they are.

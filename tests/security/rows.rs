@@ -292,6 +292,29 @@ async fn an_idempotency_key_is_its_callers_own() {
 }
 
 #[test]
+fn events_pass_alike_as_columns_of_polars_and_of_arrow() {
+    use arrow::array::{ArrayRef, Int32Array, StringArray};
+    let project = project();
+    let stream = project.stream("trips").expect("it is there");
+    let mut random = ChaCha8Rng::seed_from_u64(3);
+    let trips = trips(&mut random, 500);
+    let frame = crate::support::serving::frame(&trips);
+    let cities: ArrayRef = Arc::new(trips.iter().map(|trip| trip.city.as_deref()).collect::<StringArray>());
+    let lines: ArrayRef = Arc::new(trips.iter().map(|trip| Some(trip.line)).collect::<Int32Array>());
+    let batch = arrow::record_batch::RecordBatch::try_from_iter([("city", cities), ("line", lines)]);
+    let batch = batch.expect("columns are of equal length");
+    for (text, _) in filters() {
+        let predicate = watershed_schemas::predicate::Predicate::over_stream(stream, text).expect(text);
+        let passes = predicate.events(&frame).expect("it is evaluated");
+        assert_eq!(predicate.rows(stream, &batch).expect("it is evaluated"), passes, "{text}");
+    }
+    // What is missing is NULL, and NULL does not pass.
+    let riders =
+        watershed_schemas::predicate::Predicate::over_stream(stream, "rider <> 'ada'").expect("a filter");
+    assert!(riders.rows(stream, &batch).expect("it is evaluated").iter().all(|passes| !passes));
+}
+
+#[test]
 fn a_filter_that_is_none_is_told_with_its_place() {
     let project = project();
     let view = project.view("trips_hourly").expect("it is there");

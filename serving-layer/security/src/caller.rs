@@ -33,10 +33,6 @@ impl Caller {
         Caller { identity, grant, question: Arc::default() }
     }
 
-    pub fn anyone() -> Self {
-        Caller::new(Identity::Anyone, Arc::new(Grant::everything()))
-    }
-
     /// A name for logs and counts, of one caller alone and no secret.
     pub fn id(&self) -> String {
         match &self.identity {

@@ -9,6 +9,7 @@ use watershed_schemas::project::Project;
 
 use crate::audit::{Asked, Audit, redacted};
 use crate::caller::{Caller, Identity};
+use crate::grant::Grant;
 use crate::keys::Keys;
 use crate::rate::{Limiter, Taken};
 use crate::store::KeyStore;
@@ -20,6 +21,8 @@ pub struct Gate {
     tokens: Option<Tokens>,
     limiter: Limiter,
     audit: Audit,
+    /// What everybody has while nobody is asked for credentials.
+    everything: Arc<Grant>,
     began: Instant,
 }
 
@@ -49,7 +52,8 @@ impl Gate {
     }
 
     pub fn new(keys: Option<KeyStore>, tokens: Option<Tokens>, audit: Audit) -> Self {
-        Gate { keys, tokens, limiter: Limiter::default(), audit, began: Instant::now() }
+        let everything = Arc::new(Grant::everything());
+        Gate { keys, tokens, limiter: Limiter::default(), audit, everything, began: Instant::now() }
     }
 
     /// True where callers need credentials.
@@ -60,7 +64,7 @@ impl Gate {
     /// Who sent these headers `Authorization`; anyone where nobody is asked.
     pub fn caller(&self, authorization: &[&[u8]]) -> Result<Caller, Refused> {
         if !self.is_closed() {
-            return Ok(Caller::anyone());
+            return Ok(Caller::new(Identity::Anyone, self.everything.clone()));
         }
         let header = match authorization {
             [] => return Err(Refused::Missing),
@@ -101,9 +105,6 @@ impl Gate {
 
     /// Writes down a request and what came of it.
     pub fn tell(&self, caller: Option<&Caller>, asked: Asked<'_>) {
-        if !self.is_closed() {
-            return;
-        }
         let id = caller.map_or_else(|| "unknown".to_string(), Caller::id);
         let name = caller.and_then(|caller| match &caller.identity {
             Identity::Key { name, .. } => Some(name.as_str()),

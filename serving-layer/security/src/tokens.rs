@@ -177,8 +177,9 @@ impl Tokens {
     fn believed(&self, claims: &Map<String, Json>) -> Result<Caller, TokenError> {
         let ClaimNames { views, verbs, filter, rate } = &self.settings.claims;
         let expires_at = claims.get("exp").and_then(Json::as_f64).ok_or_else(|| lacks("exp"))? as i64;
-        let subject = claims.get("sub").and_then(Json::as_str).filter(|subject| !subject.is_empty());
-        let subject = subject.ok_or_else(|| lacks("sub"))?.chars().take(MOST_SUBJECT).collect();
+        let subject = claims.get("sub").and_then(Json::as_str);
+        let subject = subject.filter(|subject| (1..=MOST_SUBJECT).contains(&subject.len()));
+        let subject = subject.ok_or_else(|| lacks("sub"))?.to_string();
         let named = names(claims.get(views)).ok_or_else(|| lacks(views))?;
         let verbs = names(claims.get(verbs)).ok_or_else(|| lacks(verbs))?;
         let rows = match claims.get(filter) {

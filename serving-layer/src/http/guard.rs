@@ -184,6 +184,9 @@ impl Callers {
     }
 
     fn tell(&self, caller: Option<&Caller>, response: &ServiceResponse, took: Duration) {
+        if !self.gate.is_closed() {
+            return;
+        }
         let request = response.request();
         let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
         let route = request.match_pattern().unwrap_or_default();
