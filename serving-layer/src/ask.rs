@@ -156,9 +156,15 @@ impl Serving {
 
         let cells = batch.rows() + tables.iter().map(|table| table.cells()).sum::<usize>();
         let small = cells <= INLINE_CELLS && plan.fill == Fill::None;
+        let filtered = plan.rows.is_some();
         let after = cursor.map(|cursor| cursor.after);
         let compute = move || compute(&plan, &batch, &tables, &recomputed, pin, after.as_deref());
-        let mut answer = if small { compute()? } else { self.large.take(compute).await?? };
+        let mut answer = match (small, filtered) {
+            (true, false) => compute()?,
+            // Polars evaluates the filter, which blocks the thread that it is called on.
+            (true, true) => beside(compute).await??,
+            (false, _) => self.large.take(compute).await??,
+        };
         if answer.next_cursor.is_some() {
             self.kept.keep(view, pin, halves.clone());
         }

@@ -251,7 +251,7 @@ fn element(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (found, rest) = bytes.split_first()?;
     let (first, rest) = rest.split_first()?;
     let (length, rest) = match *first {
-        short @ 0..0x80 => (usize::from(short), rest),
+        short @ 0..=0x7f => (usize::from(short), rest),
         0x81 => (usize::from(*rest.first()?), &rest[1..]),
         0x82 => {
             let (length, rest) = rest.split_first_chunk::<2>()?;
