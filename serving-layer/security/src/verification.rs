@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{SubjectPublicKeyInfoDer, alg_id};
+use rustls::pki_types::{AlgorithmIdentifier, SubjectPublicKeyInfoDer, alg_id};
 use serde::Deserialize;
 
 use crate::jwt::{Algorithm, Public, decoded};
@@ -231,19 +231,21 @@ fn public_key(spki: &[u8]) -> Option<Public> {
     let (bits, []) = element(0x03, rest)? else { return None };
     // No bit of the last byte is unused.
     let key = bits.strip_prefix(&[0])?;
-    if *kind == *alg_id::RSA_ENCRYPTION {
+    let is = |known: AlgorithmIdentifier| *kind == *known;
+    if is(alg_id::RSA_ENCRYPTION) {
         let (numbers, []) = element(0x30, key)? else { return None };
         let (modulus, rest) = element(0x02, numbers)?;
         let (exponent, []) = element(0x02, rest)? else { return None };
         let number = |bytes: &[u8]| bytes.strip_prefix(&[0]).unwrap_or(bytes).to_vec();
         return Some(Public::Rsa { modulus: number(modulus), exponent: number(exponent) });
     }
-    let kinds: [(&[u8], fn(Vec<u8>) -> Public); 3] = [
-        (&alg_id::ECDSA_P256, Public::P256),
-        (&alg_id::ECDSA_P384, Public::P384),
-        (&alg_id::ED25519, Public::Ed25519),
-    ];
-    kinds.into_iter().find(|(known, _)| *known == kind).map(|(_, public)| public(key.to_vec()))
+    let key = key.to_vec();
+    match () {
+        () if is(alg_id::ECDSA_P256) => Some(Public::P256(key)),
+        () if is(alg_id::ECDSA_P384) => Some(Public::P384(key)),
+        () if is(alg_id::ED25519) => Some(Public::Ed25519(key)),
+        () => None,
+    }
 }
 
 /// The contents of a DER element of this tag, and what follows it.
