@@ -2,7 +2,7 @@
 
 import sys
 
-from driving import Keys, By, accessible, browser, check, finish, overflow, quiet, rows, select, text, until
+from driving import By, Keys, Select, accessible, browser, check, finish, overflow, quiet, rows, select, text, until
 
 address, pictures, axe = sys.argv[1:]
 

@@ -9,7 +9,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-__all__ = ["By", "Keys", "accessible", "browser", "check", "finish", "overflow", "quiet", "rows", "select", "text", "until"]
+__all__ = [
+    "By", "Keys", "Select", "accessible", "browser", "check", "finish", "overflow", "quiet", "rows", "select", "text", "until",
+]
 
 passed = 0
 
