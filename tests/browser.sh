@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Opens the dashboard of a running demo in headless Chromium, uses it as a person would, and stops both.
+# Opens the dashboard of a running demo in headless Chromium, uses it as a person would, and stops both; then that of a
+# server which wants to know who asks.
 #
 #   tests/browser.sh                    # pictures go into a temporary folder that is removed
 #   tests/browser.sh --pictures DIR     # …or stay in DIR
@@ -34,9 +35,13 @@ pictures="$work"
 demo=""
 finish() {
   [ -n "$demo" ] && kill -INT "$demo" 2>/dev/null && wait "$demo" 2>/dev/null
+  demo=""
+}
+leave() {
+  finish
   rm -rf "$work"
 }
-trap finish EXIT
+trap leave EXIT
 
 need
 [ -x "$cache/browser/bin/python" ] || python3 -m venv "$cache/browser"
@@ -48,16 +53,34 @@ fi
 
 cargo build --release --bin watershed
 target="${CARGO_TARGET_DIR:-target}"
-WATERSHED__SERVE__LISTEN=127.0.0.1:0 WATERSHED__BROKER__LISTEN=127.0.0.1:0 \
-  "$target/release/watershed" demo --day 1s --every 3s >"$work/demo.log" 2>&1 &
-demo=$!
-address=""
-for _ in $(seq 150); do
-  address="$(sed -n 's/^ready: *//p' "$work/demo.log")"
-  [ -n "$address" ] && break
-  kill -0 "$demo" 2>/dev/null || { cat "$work/demo.log" >&2; say "the demo ended"; exit 1; }
-  sleep 0.2
-done
-[ -n "$address" ] || { cat "$work/demo.log" >&2; say "the demo was never ready"; exit 1; }
-say "the demo is at $address"
+watershed="$target/release/watershed"
+export WATERSHED__SERVE__LISTEN=127.0.0.1:0 WATERSHED__BROKER__LISTEN=127.0.0.1:0
+
+# Starts a service and waits for its address.
+start() {
+  "$watershed" "$@" >"$work/demo.log" 2>&1 &
+  demo=$!
+  address=""
+  for _ in $(seq 150); do
+    address="$(sed -n 's/^ready: *//p' "$work/demo.log")"
+    [ -n "$address" ] && break
+    kill -0 "$demo" 2>/dev/null || { cat "$work/demo.log" >&2; say "it ended: $*"; exit 1; }
+    sleep 0.2
+  done
+  [ -n "$address" ] || { cat "$work/demo.log" >&2; say "it was never ready: $*"; exit 1; }
+  say "it is at $address: $*"
+}
+
+start demo --day 1s --every 3s
 timeout 180 "$cache/browser/bin/python" tests/browser/dashboard.py "$address" "$pictures" "$cache/axe.min.js"
+finish
+
+project="$work/guarded"
+"$watershed" init "$project" >&2
+printf '\n[security]\nkeys = "keys.json"\n' >"$project/watershed.toml"
+key="$("$watershed" --project "$project" key create browser --verbs query,status)"
+sender="$("$watershed" --project "$project" key create sender --verbs ingest)"
+start --project "$project" up
+printf '{"at": "2026-01-31T08:30:00Z", "kind": "sale"}\n' |
+  curl --silent --fail --show-error -H "Authorization: Bearer $sender" --data-binary @- "$address/v1/streams/events/events" >&2
+timeout 120 "$cache/browser/bin/python" tests/browser/key.py "$address" "$key" "$cache/axe.min.js"

@@ -110,6 +110,7 @@ fn ask<T>(view: &View, sides: &Sides, asked: &Asked, look: impl FnOnce(&Groups<'
         from: asked.from,
         to: asked.to,
         conditions: &asked.conditions,
+        masks: None,
         buckets: asked.buckets,
         dimensions: &asked.dimensions,
         measures: &measures,

@@ -3,6 +3,8 @@
 //! A key that no setting has is refused, by the name of the file or variable that holds it. Every setting `a.b` is also the
 //! environment variable `WATERSHED__A__B`; a variable that is empty counts as not set.
 
+mod security;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -15,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use watershed_schemas::problem::nearest;
 
 use crate::human::{Count, Names, Share, Size, Span, Text};
+
+pub use self::security::Security;
 
 const PREFIX: &str = "WATERSHED__";
 /// The one table whose keys are not ours: librdkafka's own settings.
@@ -30,6 +34,7 @@ pub struct Settings {
     pub speed: Speed,
     pub batch: Batch,
     pub serve: Serve,
+    pub security: Security,
     pub log: Log,
     pub traces: Traces,
 }

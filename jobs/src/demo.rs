@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use watershed_batch::Outcome;
 use watershed_store::Store;
 
-use crate::config::Settings;
+use crate::config::{Security, Settings};
 use crate::human::{Names, Span, Text};
 use crate::process;
 use crate::project::{Place, Workspace};
@@ -90,6 +90,8 @@ pub async fn demo(place: &Place, arguments: Arguments) -> anyhow::Result<ExitCod
 async fn settings(mut settings: Settings, store: &std::path::Path, once: bool) -> anyhow::Result<Settings> {
     settings.kafka.brokers = Names::default();
     settings.broker.dir = None;
+    // Whoever looks at the demo has no key.
+    settings.security = Security { insecure: settings.security.insecure, ..Security::default() };
     settings.store.url = Text(store.to_str().context("the store's path is not UTF-8")?.to_string());
     for listen in [&mut settings.broker.listen, &mut settings.serve.listen] {
         // A demo beside another program on the same port is as good on any other.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use watershed_security::Reference;
 
 /// A number of bytes: `64MiB`, `1.5GB`, or a plain number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,42 @@ impl fmt::Display for Share {
     }
 }
 
+/// `true` or `false`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Truth(pub bool);
+
+impl FromStr for Truth {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.trim().parse().map(Truth).map_err(|_| format!("found \"{text}\", expected true or false"))
+    }
+}
+
+impl fmt::Display for Truth {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+/// Where a secret lies: `file:PATH` or `env:NAME`. What is written instead is never repeated: it may be the secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whence(pub Reference);
+
+impl FromStr for Whence {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Whence)
+    }
+}
+
+impl fmt::Display for Whence {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
 /// Text, whatever it looks like: a folder may be called `2013`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text(pub String);
@@ -119,7 +156,7 @@ macro_rules! scalar {
         }
     )*};
 }
-scalar!(Size, Span, Count, Share, Text);
+scalar!(Size, Span, Count, Share, Text, Truth, Whence);
 
 /// Reads a string, a number or a boolean as text and lets the type make sense of it.
 struct Scalar<T>(PhantomData<T>);

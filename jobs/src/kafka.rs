@@ -17,6 +17,7 @@ use watershed_store::Store;
 
 use crate::config::Settings;
 use crate::project::Workspace;
+use crate::security::{self, Listener};
 
 /// A broker on this machine answers sooner than this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -39,6 +40,7 @@ impl Kafka {
         if !settings.kafka.brokers.0.is_empty() {
             return Kafka::named(&settings.kafka.brokers.to_string(), settings);
         }
+        security::refuse_exposed(settings, Listener::Broker)?;
         let dir = broker_dir(workspace, store);
         // Records in a folder that goes with the process, and versions that stay, would contradict each other.
         if dir.is_none() && !settings.store.url.0.starts_with("memory://") {
@@ -77,7 +79,7 @@ impl Kafka {
 
     /// A Kafka that the settings or the command line name, with what `[kafka.client]` says to it.
     pub fn named(brokers: &str, settings: &Settings) -> anyhow::Result<Kafka> {
-        Kafka::at(brokers, settings.client()?, None)
+        Kafka::at(brokers, security::with_secrets(settings.client()?)?, None)
     }
 
     fn embedded(broker: Broker) -> anyhow::Result<Kafka> {

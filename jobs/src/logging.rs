@@ -22,7 +22,7 @@ pub enum Verbosity {
 pub fn start(place: &Place, verbosity: Verbosity, service: bool) -> anyhow::Result<Option<Exporting>> {
     let directives = match verbosity {
         Verbosity::Quiet => "error",
-        Verbosity::Loud(0) if service => "warn,watershed=info",
+        Verbosity::Loud(0) if service => "warn,watershed=info,audit=info",
         Verbosity::Loud(0) => "warn",
         Verbosity::Loud(1) => "info,watershed=debug",
         Verbosity::Loud(_) => "debug,watershed=trace",

@@ -9,6 +9,7 @@ mod demo;
 mod human;
 mod init;
 mod kafka;
+mod key;
 mod logging;
 mod outcome;
 mod process;
@@ -19,6 +20,7 @@ mod rollback;
 mod run;
 mod say;
 mod scheduler;
+mod security;
 mod serve;
 mod speed;
 mod stack;
@@ -71,6 +73,9 @@ enum Verb {
     Check,
     /// Load files into a stream's topic
     Produce(produce::Arguments),
+    /// Make, list and revoke the keys that callers are known by
+    #[command(subcommand)]
+    Key(key::Action),
     /// Ask a running server about a view
     Query(Box<query::Arguments>),
     /// Recompute the newest versions with DuckDB, from the events alone, and compare every cell
@@ -123,6 +128,7 @@ async fn act(verb: Verb, place: Place) -> anyhow::Result<ExitCode> {
         Verb::Batch(verb) => batch::batch(&place, verb).await,
         Verb::Check => check::check(&place),
         Verb::Produce(arguments) => produce::produce(&place, arguments).await,
+        Verb::Key(action) => key::key(&place, action),
         Verb::Query(arguments) => query::query(&place, &arguments).await,
         Verb::Verify(arguments) => verify::verify(&place, arguments).await,
         Verb::Versions(arguments) => versions::versions(&place, arguments).await,

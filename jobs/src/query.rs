@@ -1,16 +1,18 @@
 //! `watershed query`: a question to a running server.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde_json::{Map, Value, json};
+use watershed_security::{ClientTls, with_tls};
 
 use crate::outcome::Refusal;
 use crate::project::Place;
-use crate::say;
+use crate::{key, say, serve};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -59,6 +61,12 @@ pub struct Arguments {
     /// [default: http://<serve.listen> of the project's settings]
     #[arg(long, value_name = "URL")]
     server: Option<String>,
+    /// A file with the key to ask with [default: the variable WATERSHED_KEY; none: without]
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// A certificate in PEM: whose server is believed [default: those that this system believes]
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 }
@@ -87,10 +95,19 @@ pub async fn query(place: &Place, arguments: &Arguments) -> anyhow::Result<ExitC
     let question = question(arguments)?;
     let server = match &arguments.server {
         Some(server) => server.trim_end_matches('/').to_string(),
-        None => format!("http://{}", place.settings()?.serve.listen),
+        None => {
+            let settings = place.settings()?;
+            format!("{}://{}", serve::scheme(&settings), settings.serve.listen)
+        }
     };
-    let client = reqwest::Client::builder().no_proxy().build().context("the HTTP client")?;
+    let tls = ClientTls { ca: arguments.ca_file.clone(), identity: None };
+    let client = with_tls(reqwest::Client::builder().no_proxy(), &tls).context("--ca-file")?;
+    let client = client.build().context("the HTTP client")?;
     let request = client.post(format!("{server}/v1/query")).json(&question);
+    let request = match key::credentials(arguments.key_file.as_ref())? {
+        Some(key) => request.bearer_auth(key.expose()),
+        None => request,
+    };
     let sent = request.header("accept", arguments.format.media_type()).send().await;
     let answer = sent.with_context(|| {
         format!("no answer from {server}: is `watershed up` or `watershed serve` running there?")
@@ -98,7 +115,11 @@ pub async fn query(place: &Place, arguments: &Arguments) -> anyhow::Result<ExitC
     let status = answer.status();
     let body = answer.bytes().await.with_context(|| format!("the answer from {server} broke off"))?;
     if !status.is_success() {
-        bail!("{}", problem(status, &body));
+        let hint = match status {
+            reqwest::StatusCode::UNAUTHORIZED => ": put a key into WATERSHED_KEY or a file (--key-file)",
+            _ => "",
+        };
+        bail!("{}{hint}", problem(status, &body));
     }
     if arguments.format == Format::Table {
         let answer: Value =

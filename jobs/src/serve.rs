@@ -1,6 +1,5 @@
 //! `watershed serve`: the serving layer as a service of its own.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,8 +11,9 @@ use watershed_serving::live::Peers;
 use crate::config::Settings;
 use crate::kafka::Kafka;
 use crate::process;
-use crate::project::Place;
+use crate::project::{Place, Workspace};
 use crate::say;
+use crate::security::{self, Listener};
 
 /// Between two looks at whether the server is ready.
 const LOOK: Duration = Duration::from_millis(50);
@@ -24,11 +24,13 @@ pub async fn serve(place: &Place) -> anyhow::Result<ExitCode> {
     let workspace = place.open()?;
     let store = workspace.store()?;
     let settings = &workspace.settings;
+    let serve_settings = serve_settings(&workspace)?;
     let peers = match settings.speed.peers.0.as_slice() {
-        [] => vec![settings.speed.listen.0.clone()],
+        [] => vec![format!("{}://{}", scheme(settings), settings.speed.listen)],
         peers => peers.to_vec(),
     };
-    let live = Arc::new(Peers::new(&peers)?);
+    let secret = security::node_secret(&workspace)?;
+    let live = Arc::new(Peers::secured(&peers, secret, &security::client_tls(&workspace))?);
     // The log tells its own bounds here and takes events: a server answers without it.
     let (log, sink) = match Kafka::connect(&workspace, &store).await {
         Ok(kafka) => (Some(kafka.log()), Some(Arc::new(kafka.producer()?) as Arc<dyn Sink>)),
@@ -42,10 +44,10 @@ pub async fn serve(place: &Place) -> anyhow::Result<ExitCode> {
         }
     };
     let project = Arc::new(workspace.project.clone());
-    let server = Server::start(serve_settings(settings), project, store, live, log, sink).await?;
+    let server = Server::start(serve_settings, project, store, live, log, sink).await?;
     let ready = async {
-        wait_until_ready(server.address).await;
-        say::line(format!("ready: http://{}", server.address));
+        wait_until_ready(&server).await;
+        say::line(format!("ready: {}://{}", scheme(settings), server.address));
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -59,44 +61,39 @@ pub async fn serve(place: &Place) -> anyhow::Result<ExitCode> {
 }
 
 /// The server's own settings. Without `serve.workers` there is one per core.
-pub fn serve_settings(settings: &Settings) -> ServeSettings {
+pub fn serve_settings(workspace: &Workspace) -> anyhow::Result<ServeSettings> {
+    let settings = &workspace.settings;
     let serve = &settings.serve;
-    ServeSettings {
+    security::refuse_exposed(settings, Listener::Serve)?;
+    Ok(ServeSettings {
+        listen: serve.listen.0.clone(),
         workers: serve.workers.and_then(|workers| usize::try_from(workers.0).ok()),
         wait_for_partitions: serve.wait_for_partitions.0,
-        ..ServeSettings::new(&serve.listen.0)
-    }
+        gate: security::gate(workspace)?,
+        certificates: security::certificates(workspace)?,
+        cors_origins: settings.security.cors_origins.0.clone(),
+        open_metrics: settings.security.open_metrics.0 || security::is_here(&serve.listen.0),
+    })
+}
+
+/// `http` or `https`: what a server with these settings speaks.
+pub fn scheme(settings: &Settings) -> &'static str {
+    if settings.security.tls.certificate.is_some() { "https" } else { "http" }
 }
 
 /// Waits until `/readyz` says so.
-pub async fn wait_until_ready(address: SocketAddr) {
-    let url = format!("http://{}/readyz", reachable(address));
-    let client =
-        reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap_or_default();
+pub async fn wait_until_ready(server: &Server) {
     let started = Instant::now();
     let mut told = false;
     loop {
-        let answer = client.get(&url).send().await;
-        match answer {
-            Ok(answer) if answer.status().is_success() => return,
-            Ok(answer) if !told && started.elapsed() > PATIENCE => {
-                told = true;
-                let reason = answer.text().await.unwrap_or_default();
-                tracing::warn!(reason, "not ready yet");
-            }
-            _ => {}
+        let waiting = server.waiting_for();
+        if waiting.is_empty() {
+            return;
+        }
+        if !told && started.elapsed() > PATIENCE {
+            told = true;
+            tracing::warn!(reason = waiting.join("; "), "not ready yet");
         }
         tokio::time::sleep(LOOK).await;
     }
-}
-
-/// An address that listens on all of a machine's is reached over its loopback.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    address
 }

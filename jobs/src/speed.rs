@@ -5,17 +5,21 @@ use std::sync::Arc;
 
 use watershed_schemas::budget::Limits;
 use watershed_schemas::live::LiveSource;
-use watershed_serving::http::PartialsServer;
+use watershed_serving::http::{PartialsServer, PartialsSettings};
 use watershed_speed::{SpeedNode, SpeedSettings};
 
 use crate::config::Settings;
 use crate::kafka::Kafka;
 use crate::process;
-use crate::project::Place;
+use crate::project::{Place, Workspace};
 use crate::say;
+use crate::security::{self, Listener};
+use crate::serve::scheme;
 
 pub async fn speed(place: &Place) -> anyhow::Result<ExitCode> {
     let workspace = place.open()?;
+    security::refuse_exposed(&workspace.settings, Listener::Speed)?;
+    let endpoint = endpoint(&workspace)?;
     let store = workspace.store()?;
     let kafka = Kafka::connect(&workspace, &store).await?;
     kafka.create_topics(&workspace.project, &workspace.settings).await?;
@@ -24,8 +28,8 @@ pub async fn speed(place: &Place) -> anyhow::Result<ExitCode> {
     let settings = settings(&workspace.settings);
     let node = Arc::new(SpeedNode::start(&settings, &workspace.project, &store, &kafka.log(), runtime)?);
     let live: Arc<dyn LiveSource> = node.clone();
-    let server = PartialsServer::start(&workspace.settings.speed.listen.0, live).await?;
-    say::line(format!("ready: http://{}", server.address));
+    let server = PartialsServer::start(endpoint, live).await?;
+    say::line(format!("ready: {}://{}", scheme(&workspace.settings), server.address));
     process::told_to_stop().await?;
     tracing::info!("stopping");
     // It answers on until others can take its partitions over.
@@ -33,6 +37,19 @@ pub async fn speed(place: &Place) -> anyhow::Result<ExitCode> {
     server.stop().await;
     kafka.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where and whom the node answers.
+fn endpoint(workspace: &Workspace) -> anyhow::Result<PartialsSettings> {
+    let settings = &workspace.settings;
+    let listen = settings.speed.listen.0.clone();
+    let open_metrics = settings.security.open_metrics.0 || security::is_here(&listen);
+    Ok(PartialsSettings {
+        listen,
+        secret: security::node_secret(workspace)?,
+        certificates: security::certificates(workspace)?,
+        open_metrics,
+    })
 }
 
 /// The node's settings. Its name tells it from others on the same machine by where it listens.

@@ -29,6 +29,7 @@ impl Stack {
     /// Starts from the log upwards; whoever asks before [`Stack::ready`] hears that it is not ready.
     pub async fn start(workspace: &Workspace, store: Store) -> anyhow::Result<Stack> {
         let settings = &workspace.settings;
+        let listen = serve::serve_settings(workspace)?;
         let kafka = Kafka::serve(workspace, &store).await?;
         kafka.create_topics(&workspace.project, settings).await?;
         kafka.refuse_compacted_topics(&workspace.project).await?;
@@ -36,7 +37,6 @@ impl Stack {
         let node = SpeedNode::start(&speed, &workspace.project, &store, &kafka.log(), Handle::current())?;
         let node = Arc::new(node);
         let live: Arc<dyn LiveSource> = node.clone();
-        let listen = serve::serve_settings(settings);
         let project = Arc::new(workspace.project.clone());
         let sink: Arc<dyn Sink> = Arc::new(kafka.producer()?);
         let log = Some(kafka.log());
@@ -50,7 +50,7 @@ impl Stack {
     }
 
     pub async fn ready(&self) {
-        serve::wait_until_ready(self.address()).await;
+        serve::wait_until_ready(&self.server).await;
     }
 
     /// Stops from the answers downwards, each layer with its work done.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::project::Place;
 use crate::say;
 use crate::stack::Stack;
-use crate::{process, scheduler};
+use crate::{process, scheduler, serve};
 
 pub async fn up(place: &Place) -> anyhow::Result<ExitCode> {
     let workspace = place.open()?;
@@ -16,7 +16,7 @@ pub async fn up(place: &Place) -> anyhow::Result<ExitCode> {
     let scheduler = scheduler::start(&workspace, stack.runner.clone())?;
     let ready = async {
         stack.ready().await;
-        say::line(format!("ready: http://{}", stack.address()));
+        say::line(format!("ready: {}://{}", serve::scheme(&workspace.settings), stack.address()));
         std::future::pending::<()>().await;
     };
     tokio::select! {

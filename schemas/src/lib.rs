@@ -21,6 +21,7 @@ pub mod log;
 pub mod manifest;
 pub mod measure;
 pub mod offsets;
+pub mod predicate;
 pub mod problem;
 pub mod project;
 pub mod schedule;

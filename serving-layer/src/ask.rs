@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::DateTime;
 use tracing::Instrument as _;
+use watershed_schemas::keys::Keys;
 use watershed_schemas::live::{LiveError, PartialsRequest};
 use watershed_schemas::manifest::Version;
 use watershed_schemas::offsets::Offsets;
@@ -195,6 +196,7 @@ impl Serving {
 
         let cells = batch.rows() + tables.iter().map(|table| table.cells()).sum::<usize>();
         let small = cells <= INLINE_CELLS && plan.fill == Fill::None;
+        let filtered = plan.rows.is_some();
         let known = known(block, held, halves.live.as_ref());
         let why = if plan.explain { explain_halves(plan, held, halves.live.as_ref()) } else { Vec::new() };
         let merge = tracing::info_span!("merge", cells);
@@ -207,7 +209,12 @@ impl Serving {
             }
             Ok(found)
         };
-        if small { compute() } else { self.large.take(compute).await? }
+        match (small, filtered) {
+            (true, false) => compute(),
+            // Polars evaluates the filter, which blocks the thread that it is called on.
+            (true, true) => beside(compute).await?,
+            (false, _) => self.large.take(compute).await?,
+        }
     }
 
     /// What the answer is to be made of: for a page, what the page before was made of, if it is still there.
@@ -375,11 +382,20 @@ fn compute(
         below.map(|cells| Source { table: &cells.table, exact: Some(&cells.exact), sorted: cells.sorted });
     let above = live.iter().map(|table| Source { table, exact: None, sorted: false });
     let sources: Vec<Source<'_>> = below.chain(above).collect();
+    let masks = plan.rows.as_ref().map(|rows| {
+        let tables: Vec<&Keys> = sources.iter().map(|source| &source.table.keys).collect();
+        rows.cells(&plan.view, &tables)
+    });
+    let masks = masks.transpose().map_err(|error| {
+        tracing::error!(view = plan.view.name, %error, "a row filter was not evaluated");
+        Refusal::new(Reason::Failed, "which rows this key may see could not be found out")
+    })?;
     let selection = Selection {
         view: &plan.view,
         from: plan.from,
         to: plan.to,
         conditions: &plan.conditions,
+        masks: masks.as_deref(),
         buckets: plan.buckets,
         dimensions: &plan.dimensions,
         measures: &plan.measures,

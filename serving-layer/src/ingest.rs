@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use watershed_schemas::decode::{DeadLetter, Decoder};
 use watershed_schemas::log::Records;
 use watershed_schemas::offsets::{Offset, Partition};
+use watershed_schemas::predicate::Predicate;
 use watershed_schemas::sink::{Outgoing, SendError, Sink};
 use watershed_schemas::stream::Stream;
 
@@ -82,13 +83,14 @@ impl Ingest {
     }
 
     /// Takes a body of events, an object per line or an array of objects. `key` names the field whose value becomes the
-    /// records' key.
+    /// records' key. Events that do not pass `rows` are not the caller's to write.
     pub async fn take(
         &self,
         stream: &Arc<Stream>,
         body: Vec<u8>,
         key: Option<&str>,
         idempotency_key: Option<&str>,
+        rows: Option<Arc<Predicate>>,
     ) -> Result<Receipt, Refusal> {
         let Some(sink) = self.sink.clone() else {
             return Err(Refusal::not_ready("this server has no Kafka to send events to: set kafka.brokers"));
@@ -118,7 +120,8 @@ impl Ingest {
                 return Ok(receipt.clone());
             }
             let topic = stream.topic.clone();
-            let mut checked = beside(move || check(&stream, &body, key.as_deref())).await??;
+            let mut checked =
+                beside(move || check(&stream, &body, key.as_deref(), rows.as_deref())).await??;
             let mut written = match std::mem::take(&mut *progress) {
                 Progress::Partly(written) => written,
                 Progress::New | Progress::Done(_) => vec![false; checked.lines],
@@ -175,7 +178,12 @@ async fn send(
 }
 
 /// Makes events of lines, as the layers would.
-fn check(stream: &Stream, body: &[u8], key: Option<&str>) -> Result<Checked, Refusal> {
+fn check(
+    stream: &Stream,
+    body: &[u8],
+    key: Option<&str>,
+    rows: Option<&Predicate>,
+) -> Result<Checked, Refusal> {
     let lines = lines::split(body)?;
     if lines.len() > MOST_LINES {
         let detail =
@@ -186,7 +194,9 @@ fn check(stream: &Stream, body: &[u8], key: Option<&str>) -> Result<Checked, Ref
     for (index, line) in lines.iter().enumerate() {
         records.push(Offset(index as i64), now_ms(), Some(line.payload));
     }
-    let decoded = Decoder::new(stream, &key.into_iter().collect::<Vec<_>>()).decode(&records);
+    let mut fields: Vec<&str> = rows.map(Predicate::names).unwrap_or_default();
+    fields.extend(key.filter(|key| !fields.contains(key)));
+    let decoded = Decoder::new(stream, &fields).decode(&records);
     let mut checked = Checked { lines: lines.len(), ..Checked::default() };
     let mut dead = vec![false; lines.len()];
     for DeadLetter { index, kind, reason } in decoded.dead_letters {
@@ -198,8 +208,21 @@ fn check(stream: &Stream, body: &[u8], key: Option<&str>) -> Result<Checked, Ref
         None => Vec::new(),
     }
     .into_iter();
+    let mut passes = match rows {
+        Some(rows) => rows.events(&decoded.events).map_err(|error| {
+            tracing::error!(stream = stream.name, %error, "a row filter was not evaluated");
+            Refusal::new(Reason::Failed, "which events this key may write could not be found out")
+        })?,
+        None => Vec::new(),
+    }
+    .into_iter();
     for (index, line) in lines.iter().enumerate().filter(|(index, _)| !dead[*index]) {
         let key = keys.next().flatten();
+        if let (Some(rows), Some(false)) = (rows, passes.next()) {
+            let reason = format!("this key writes events where {} only", rows.text());
+            checked.reject(line.number, "forbidden", reason);
+            continue;
+        }
         match line.payload.len() <= MOST_EVENT_BYTES {
             true => {
                 checked.indices.push(index);

@@ -9,6 +9,7 @@ use std::ops::Range;
 use arrow::array::ArrayRef;
 use watershed_schemas::keys::Keys;
 use watershed_schemas::measure::{self, States};
+use watershed_schemas::predicate::Mask;
 use watershed_schemas::states::StateTable;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::{Measure, View};
@@ -49,6 +50,8 @@ pub struct Selection<'a> {
     pub from: i64,
     pub to: i64,
     pub conditions: &'a [Condition],
+    /// By source, what the asker may see of it; none: everything.
+    pub masks: Option<&'a [Vec<Mask>]>,
     pub buckets: Buckets,
     /// Indices into the view's dimensions and measures.
     pub dimensions: &'a [usize],
@@ -101,7 +104,8 @@ pub fn merge<'a>(sources: &'a [Source<'a>], selection: &'a Selection<'a>) -> Gro
     // Per source: the rows that pass, and the group of each.
     let mut taken = Vec::with_capacity(sources.len());
     for (index, source) in sources.iter().enumerate() {
-        let mut rows = passing(source, selection);
+        let masks = selection.masks.map_or(&[][..], |masks| &masks[index]);
+        let mut rows = passing(source, selection, masks);
         rows.extend(overflow.take(source.table, selection));
         let into = keys
             .regroup(&source.table.keys, &rows, selection.dimensions, |start| selection.buckets.start(start));
@@ -142,7 +146,7 @@ pub fn merge<'a>(sources: &'a [Source<'a>], selection: &'a Selection<'a>) -> Gro
 }
 
 /// The rows whose window and dimensions are known and pass.
-fn passing(source: &Source<'_>, selection: &Selection<'_>) -> Vec<u32> {
+fn passing(source: &Source<'_>, selection: &Selection<'_>, masks: &[Mask]) -> Vec<u32> {
     let keys = &source.table.keys;
     let unknown: Vec<u32> = source.table.overflow().map(|(row, _)| row).collect();
     let passes: Vec<(usize, Vec<bool>)> =
@@ -156,6 +160,7 @@ fn passing(source: &Source<'_>, selection: &Selection<'_>) -> Vec<u32> {
         }
         let codes = keys.row_codes(*row);
         passes.iter().all(|(dimension, passes)| passes[codes[*dimension] as usize])
+            && masks.iter().all(|mask| mask.passes(*row, codes))
     })
     .collect()
 }

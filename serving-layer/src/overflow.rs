@@ -75,7 +75,10 @@ impl Overflow {
             }
             let all_time = selection.from == i64::MIN && selection.to == i64::MAX;
             let placed = known || (all_time && selection.buckets == Buckets::All);
-            let decided = placed && selection.conditions.is_empty();
+            let restricted = selection.masks.is_some();
+            let decided = placed && selection.conditions.is_empty() && !restricted;
+            // Whose records these are is not known, so how many there are is not told to those who see some rows only.
+            let (known, records) = if restricted { (false, None) } else { (known, records) };
             self.found = true;
             self.records = sum(self.records, records);
             if known {

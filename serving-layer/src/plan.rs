@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 use watershed_schemas::manifest::Version;
+use watershed_schemas::predicate::Predicate;
 use watershed_schemas::types::DataType;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
 
 use crate::grain::{self, Buckets, Grain};
 use crate::query::{Accuracy, Fill, Filter, Query, Requirement};
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal};
 
 mod literal;
 
@@ -23,6 +24,8 @@ pub struct Plan {
     pub dimensions: Vec<usize>,
     /// All of them must hold.
     pub conditions: Vec<Condition>,
+    /// The rows that the asker may see; none: all.
+    pub rows: Option<Arc<Predicate>>,
     /// Windows that start in `[from, to)` take part.
     pub from: i64,
     pub to: i64,
@@ -72,12 +75,19 @@ pub fn plan(query: &Query, view: &Arc<View>) -> Result<Plan, Refusal> {
         dimension(view, "group_by", name)
     })?;
     let conditions = query.filters.iter().map(|filter| condition(view, filter)).collect::<Result<_, _>>()?;
+    let rows = query.rows.as_ref().map(|rows| rows.over_view(view)).transpose();
+    let rows = rows.map_err(|error| {
+        let detail =
+            format!("this key sees some rows only, which this definition of the view cannot tell: {error}");
+        Refusal::new(Reason::Forbidden, detail)
+    })?;
     let buckets = buckets(query, view)?;
     let mut plan = Plan {
         view: view.clone(),
         measures,
         dimensions,
         conditions,
+        rows,
         from: query.from.unwrap_or(i64::MIN),
         to: query.to.unwrap_or(i64::MAX),
         buckets,

@@ -12,6 +12,7 @@ use chrono_tz::Tz;
 use serde::Serialize;
 use utoipa::ToSchema;
 use watershed_schemas::manifest::Version;
+use watershed_security::RowFilter;
 
 use crate::grain::Grain;
 use crate::refusal::Refusal;
@@ -62,6 +63,8 @@ pub struct Query {
     pub provenance: bool,
     /// Whether the answer says how it came about.
     pub explain: bool,
+    /// Which rows the asker may see, whatever it asks for; never part of what is sent.
+    pub rows: Option<RowFilter>,
 }
 
 /// A condition on a dimension.
@@ -148,6 +151,7 @@ impl Query {
             as_of: None,
             provenance: false,
             explain: false,
+            rows: None,
         }
     }
 

@@ -116,6 +116,9 @@ fn aggregate(files: &[Bytes], plan: &Plan, measures: &[usize]) -> PolarsResult<V
     for condition in &plan.conditions {
         keep = keep.and(holds(plan, condition)?);
     }
+    if let Some(rows) = &plan.rows {
+        keep = keep.and(rows.over_events(view));
+    }
     let buckets = plan.buckets;
     let bucket = match buckets {
         Buckets::All => None,

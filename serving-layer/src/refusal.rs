@@ -12,6 +12,10 @@ pub enum Reason {
     /// A name that the project or the store does not have.
     UnknownName,
     MethodNotAllowed,
+    /// Nobody is known by the credentials that were sent, or none were.
+    Unauthenticated,
+    /// The caller is known, and this is not for it.
+    Forbidden,
     /// The page before was made of records that this server no longer holds together.
     Gone,
     /// More is being asked than this server answers at once: ask again.
@@ -37,6 +41,8 @@ pub struct Refusal {
     pub place: Option<Place>,
     pub did_you_mean: Option<String>,
     pub retry_after: Option<Duration>,
+    /// What the header `WWW-Authenticate` says beside its scheme.
+    pub challenge: Option<String>,
 }
 
 /// Where in a question the mistake lies.
@@ -50,7 +56,14 @@ pub enum Place {
 
 impl Refusal {
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Refusal { reason, detail: detail.into(), place: None, did_you_mean: None, retry_after: None }
+        Refusal {
+            reason,
+            detail: detail.into(),
+            place: None,
+            did_you_mean: None,
+            retry_after: None,
+            challenge: None,
+        }
     }
 
     pub fn wrong(key: &str, detail: impl Into<String>) -> Self {

@@ -56,10 +56,10 @@ async fn of_a_request_that_failed_half_way_only_what_is_missing_is_sent_again() 
     let sink = Arc::new(Scripted::default());
     let ingest = Ingest::new(Some(sink.clone()));
     *sink.failures.lock().expect("no panic") = vec![1];
-    let refused = ingest.take(&stream(), three(), None, Some("k")).await.expect_err("one is missing");
+    let refused = ingest.take(&stream(), three(), None, Some("k"), None).await.expect_err("one is missing");
     assert_eq!(refused.reason, Reason::NotReady, "{refused}");
     assert!(refused.detail.contains("2 events are in the log, 1 are not known to be"), "{refused}");
-    let receipt = ingest.take(&stream(), three(), None, Some("k")).await.expect("the rest is taken");
+    let receipt = ingest.take(&stream(), three(), None, Some("k"), None).await.expect("the rest is taken");
     assert_eq!((receipt.accepted, receipt.rejected_count, receipt.rejected[0].line), (3, 1, 2));
     let taken = sink.taken.lock().expect("no panic").clone();
     assert_eq!(taken, [order(1, "a", "1"), order(3, "c", "3"), order(2, "b", "2")]);
@@ -70,7 +70,7 @@ async fn a_full_log_asks_for_patience() {
     let sink = Arc::new(Scripted::default());
     let ingest = Ingest::new(Some(sink.clone()));
     *sink.full.lock().expect("no panic") = true;
-    let refused = ingest.take(&stream(), three(), None, None).await.expect_err("there is no room");
+    let refused = ingest.take(&stream(), three(), None, None, None).await.expect_err("there is no room");
     assert_eq!(refused.reason, Reason::TooMany, "{refused}");
     assert!(refused.retry_after.is_some());
     assert!(sink.taken.lock().expect("no panic").is_empty());
@@ -79,6 +79,6 @@ async fn a_full_log_asks_for_patience() {
 #[tokio::test]
 async fn a_server_without_kafka_says_so() {
     let refused =
-        Ingest::new(None).take(&stream(), three(), None, None).await.expect_err("there is no Kafka");
+        Ingest::new(None).take(&stream(), three(), None, None, None).await.expect_err("there is no Kafka");
     assert_eq!(refused.reason, Reason::NotReady, "{refused}");
 }

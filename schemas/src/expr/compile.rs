@@ -46,7 +46,8 @@ pub(crate) fn is_aggregate(name: &str) -> bool {
 
 /// The names an expression may use.
 pub(crate) struct Scope<'a> {
-    /// The stream's name.
+    /// Whose columns these are, for messages: `stream` or `view`, and its name.
+    pub owner: &'static str,
     pub stream: &'a str,
     pub fields: &'a [Field],
     /// The event time's name; `None` where the stream's definition does not say it rightly.
@@ -99,10 +100,10 @@ impl<'a> Compiler<'a> {
         let constant = typed.fields.is_empty();
         let scalar = self.keep(typed.into_scalar(expr.to_string()))?;
         if constant {
-            let stream = self.scope.stream;
+            let Scope { owner, stream, .. } = self.scope;
             self.faults.push(Fault::new(
                 span_of(expr),
-                format!("a constant: expected a column of stream {stream} in it"),
+                format!("a constant: expected a column of {owner} {stream} in it"),
             ));
             return None;
         }
@@ -219,8 +220,8 @@ impl<'a> Compiler<'a> {
             [field] => Some(Typed::column(&field.name, &field.data_type, name.span)),
             [] if !self.scope.whole => None,
             [] => {
-                let stream = self.scope.stream;
-                let message = format!("unknown column \"{}\" of stream {stream}", name.value);
+                let Scope { owner, stream, .. } = self.scope;
+                let message = format!("unknown column \"{}\" of {owner} {stream}", name.value);
                 let known = fields.iter().map(|field| field.name.as_str());
                 self.faults.push(Fault::unknown(name.span, message, &name.value, known));
                 None

@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, Spanned, Statement, Value, VisitMut, VisitorMut};
+use sqlparser::ast::{Expr, Spanned, Value, VisitMut, VisitorMut};
 use sqlparser::tokenizer::Span;
 
 use crate::expr::Fault;
@@ -14,10 +14,10 @@ use crate::expr::Fault;
 /// Every operator of a chain is a level, and so is every WHEN of a CASE.
 const MOST_LEVELS: usize = 200;
 
-/// Refuses a statement that holds a deeper expression, and cuts off what is too deep, so that it can be dropped.
-pub(super) fn limited(statement: &mut Statement) -> Result<(), Fault> {
+/// Refuses what holds a deeper expression, and cuts off what is too deep, so that it can be dropped.
+pub(super) fn limited(parsed: &mut impl VisitMut) -> Result<(), Fault> {
     let mut pruning = Pruning::default();
-    let ControlFlow::Continue(()) = statement.visit(&mut pruning);
+    let ControlFlow::Continue(()) = parsed.visit(&mut pruning);
     let Some(span) = pruning.first_cut else { return Ok(()) };
     let message = format!(
         "found an expression {} levels deep, expected at most {MOST_LEVELS}: every operator of a chain is a level, and \

@@ -4,6 +4,7 @@
 //! for their selected items). A mistake ends the statement it is in, never the reading: all of them are reported.
 
 mod aggregate;
+pub(crate) mod condition;
 mod depth;
 mod hash;
 mod names;

@@ -1,6 +1,6 @@
 //! A file to its statements. One that cannot be parsed is reported and skipped; the next begins after its `;`.
 
-use sqlparser::ast::Statement;
+use sqlparser::ast::{Expr, Statement, VisitMut};
 use sqlparser::dialect::DuckDbDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
@@ -55,18 +55,35 @@ pub(super) fn statements(file: &SourceFile, report: &mut Report<'_>) -> Vec<Writ
 
 /// The statement, or what is wrong with it, without a place where sqlparser knows none.
 fn statement(tokens: Vec<TokenWithSpan>) -> Result<Statement, Fault> {
+    whole(tokens, "end of statement", |parser| parser.parse_statement())
+}
+
+/// An expression that stands alone.
+pub(super) fn expression(text: &str) -> Result<Expr, Fault> {
+    let mut tokens = Vec::new();
+    let read = Tokenizer::new(&DuckDbDialect {}, text).tokenize_with_location_into_buf(&mut tokens);
+    read.map_err(|error| Fault::new(Span::new(error.location, error.location), lower_first(&error.message)))?;
+    whole(tokens, "end of the condition", |parser| parser.parse_expr())
+}
+
+/// Everything that the tokens hold, read as one.
+fn whole<T: VisitMut>(
+    tokens: Vec<TokenWithSpan>,
+    end: &str,
+    parse: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
+) -> Result<T, Fault> {
     let dialect = DuckDbDialect {};
     let parser = Parser::new(&dialect).with_recursion_limit(MOST_NESTED);
     let mut parser = parser.with_tokens_with_locations(tokens);
-    let parsed = parser.parse_statement();
+    let parsed = parse(&mut parser);
     let place = parser.get_current_token().span;
-    let ended = |statement| match parser.peek_token() {
-        TokenWithSpan { token: Token::EOF, .. } => Ok(statement),
-        found => parser.expected("end of statement", found),
+    let ended = |parsed| match parser.peek_token() {
+        TokenWithSpan { token: Token::EOF, .. } => Ok(parsed),
+        found => parser.expected(end, found),
     };
-    let mut statement = parsed.and_then(ended).map_err(|error| explained(&error, place))?;
-    depth::limited(&mut statement)?;
-    Ok(statement)
+    let mut parsed = parsed.and_then(ended).map_err(|error| explained(&error, place))?;
+    depth::limited(&mut parsed)?;
+    Ok(parsed)
 }
 
 /// The name after TABLE or VIEW in a statement that could not be parsed.

@@ -50,7 +50,7 @@ impl Source<'_> {
             Found::Broken(outline) => (&outline.name, &outline.fields, outline.event_time, false),
         };
         let event_time = event_time.map(|index| fields[index].name.as_str());
-        Scope { stream, fields, event_time, whole, qualifier: self.qualifier.clone() }
+        Scope { owner: "stream", stream, fields, event_time, whole, qualifier: self.qualifier.clone() }
     }
 }
 

@@ -78,10 +78,11 @@ fn parse(plan: &Plan, bytes: &[u8]) -> Option<Cursor> {
 
 /// What a cursor is bound to beside its pin: the view, the rows and their order. The page's size may change.
 fn fingerprint(plan: &Plan) -> Print {
-    let Plan { view, dimensions, conditions, from, to, buckets, fill, accuracy, as_of, .. } = plan;
+    let Plan { view, dimensions, conditions, rows, from, to, buckets, fill, accuracy, as_of, .. } = plan;
+    let rows = rows.as_ref().map(|rows| rows.text());
     let order = order::columns(plan);
     print(&format!(
-        "{} {dimensions:?} {conditions:?} {from} {to} {buckets:?} {fill:?} {accuracy:?} {as_of:?} {order:?}",
+        "{} {dimensions:?} {conditions:?} {rows:?} {from} {to} {buckets:?} {fill:?} {accuracy:?} {as_of:?} {order:?}",
         view.hash
     ))
 }

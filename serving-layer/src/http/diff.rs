@@ -12,6 +12,7 @@ use watershed_schemas::offsets::Offsets;
 use watershed_store::{Store, StoreError};
 
 use super::answers::json;
+use super::guard::Asker;
 use super::openapi::Comparing;
 use super::query::parameters;
 use crate::ask::Serving;
@@ -89,9 +90,11 @@ pub async fn diff(
     request: HttpRequest,
     path: web::Path<(String, String, String)>,
     serving: web::Data<Serving>,
+    asker: Asker,
 ) -> Result<HttpResponse, Refusal> {
     let (stream, before, after) = path.into_inner();
-    let stream = serving.stream(&stream)?.stream.name.as_str();
+    let stream = asker.stream(&serving, &stream)?.stream.name.as_str();
+    asker.sees_all_rows("what changed between versions")?;
     let limit = limit(&parameters(&request)?)?;
     let versions = (number("a", &before)?, number("b", &after)?);
     let store = &serving.streams.store;
@@ -99,7 +102,7 @@ pub async fn diff(
     let after = retained(store, stream, versions.1).await?;
     // Many files may have to be read, and one such question after another is soon enough.
     let _turn = serving.comparing.wait().await?;
-    match compare(store, &before, &after, limit).await {
+    match compare(store, &before, &after, limit, &asker).await {
         Ok(diff) => Ok(json(&diff)),
         Err(refusal) => {
             // Retention may have been faster: then a version is gone, not damaged.
@@ -111,7 +114,13 @@ pub async fn diff(
 }
 
 /// One pair of files is held at a time.
-async fn compare(store: &Store, before: &Manifest, after: &Manifest, limit: usize) -> Result<Diff, Refusal> {
+async fn compare(
+    store: &Store,
+    before: &Manifest,
+    after: &Manifest,
+    limit: usize,
+    asker: &Asker,
+) -> Result<Diff, Refusal> {
     let moved = Moved::between(before, after);
     let reasons = [Why::Definition, Why::Rollback, Why::Late, Why::Rerun].map(|why| (why, 0));
     let mut diff = Diff {
@@ -123,7 +132,7 @@ async fn compare(store: &Store, before: &Manifest, after: &Manifest, limit: usiz
         views: Vec::new(),
         windows: Vec::new(),
     };
-    for view in diff::compare(before, after) {
+    for view in diff::compare(before, after).into_iter().filter(|view| asker.grant.names(&view.view)) {
         let files = Files {
             carried_over: view.carried_over,
             made_again: view.made_again,

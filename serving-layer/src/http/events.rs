@@ -1,12 +1,14 @@
 //! `POST /v1/streams/{stream}/events`.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use watershed_security::Denied;
 
+use super::guard::Asker;
 use super::openapi::Ingesting;
 use super::{body, query};
 use crate::ask::Serving;
 use crate::ingest::{Ingest, MOST_BYTES, MOST_KEY_BYTES, Receipt};
-use crate::refusal::{Refusal, nearest};
+use crate::refusal::{Reason, Refusal, nearest};
 
 /// Events into the stream's topic.
 #[utoipa::path(post, path = "/v1/streams/{stream}/events", tag = "streams",
@@ -25,8 +27,13 @@ pub async fn post(
     payload: web::Payload,
     serving: web::Data<Serving>,
     ingest: web::Data<Ingest>,
+    asker: Asker,
 ) -> Result<HttpResponse, Refusal> {
-    let stream = serving.stream(&stream)?.stream.clone();
+    let stream = asker.stream(&serving, &stream)?.stream.clone();
+    let rows = asker.grant.events(&serving.streams.project, &stream).map_err(|denied| match denied {
+        Denied::Forbidden(reason) => Refusal::new(Reason::Forbidden, reason),
+        Denied::Unknown => Refusal::unknown_name("stream", &stream.name, []),
+    })?;
     let mut key = None;
     for (name, value) in query::parameters(&request)? {
         match name.as_str() {
@@ -38,9 +45,10 @@ pub async fn post(
             }
         }
     }
-    let idempotency_key = idempotency_key(&request)?;
+    // What one caller has sent is nothing to another.
+    let idempotency_key = idempotency_key(&request)?.map(|key| format!("{} {key}", asker.id()));
     let body = body::read(payload, MOST_BYTES).await?;
-    let receipt = ingest.take(&stream, body, key.as_deref(), idempotency_key).await?;
+    let receipt = ingest.take(&stream, body, key.as_deref(), idempotency_key.as_deref(), rows).await?;
     Ok(HttpResponse::Accepted().json(receipt))
 }
 

@@ -6,8 +6,10 @@ use actix_web::http::header::{self, ContentEncoding};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures::StreamExt as _;
 
+use super::guard::{Asker, Callers};
 use super::openapi::{Following, QuestionParameters};
 use super::query::parameters;
+use crate::ask::Serving;
 use crate::follow::{EVERY, Follow, LONGEST, SHORTEST};
 use crate::query::Query;
 use crate::refusal::{Reason, Refusal};
@@ -27,6 +29,9 @@ pub async fn live(
     request: HttpRequest,
     view: web::Path<String>,
     follow: web::Data<Follow>,
+    serving: web::Data<Serving>,
+    callers: web::Data<Callers>,
+    asker: Asker,
 ) -> Result<HttpResponse, Refusal> {
     let (own, question): (Vec<_>, Vec<_>) =
         parameters(&request)?.into_iter().partition(|(name, _)| name == "every" || name == "format");
@@ -52,7 +57,11 @@ pub async fn live(
         Reason::UnknownName => Refusal { place: None, ..refusal },
         _ => refusal,
     };
+    let query = asker.question(&serving, query).map_err(unplaced)?;
     let frames = follow.follow(query, every, last_event).await.map_err(unplaced)?;
+    // Whoever loses its key in the middle is let go before the next frame.
+    let gate = callers.gate.clone();
+    let frames = frames.take_while(move |_| std::future::ready(gate.is_current(&asker)));
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         // Compression would hold frames back until there is enough of them.

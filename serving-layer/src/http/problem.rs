@@ -44,6 +44,10 @@ fn kind(reason: Reason) -> (StatusCode, &'static str, &'static str) {
         Reason::MethodNotAllowed => {
             (StatusCode::METHOD_NOT_ALLOWED, "method", "This address has other methods")
         }
+        Reason::Unauthenticated => {
+            (StatusCode::UNAUTHORIZED, "unauthenticated", "Nobody is known by these credentials")
+        }
+        Reason::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not for this caller"),
         Reason::Gone => (StatusCode::CONFLICT, "gone", "The answer that this page continues is gone"),
         Reason::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many", "Too much is asked at once"),
         Reason::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too-slow", "The question took too long to arrive"),
@@ -89,6 +93,12 @@ fn response(refusal: &Refusal, more: BTreeMap<&'static str, Json>) -> HttpRespon
     let mut response = HttpResponse::build(status);
     if let Some(after) = refusal.retry_after {
         response.insert_header((header::RETRY_AFTER, after.as_secs().max(1)));
+    }
+    if matches!(refusal.reason, Reason::Unauthenticated | Reason::Forbidden) {
+        let challenge = refusal.challenge.as_deref().unwrap_or_default();
+        let separator = if challenge.is_empty() { "" } else { ", " };
+        let challenge = format!("Bearer realm=\"watershed\"{separator}{challenge}");
+        response.insert_header((header::WWW_AUTHENTICATE, challenge));
     }
     response.content_type("application/problem+json").body(body)
 }

@@ -2,6 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
+use super::guard::Asker;
 use super::metrics::Requests;
 use super::openapi::{AnswerDocument, Asking, Question, QuestionParameters};
 use super::slow::{Body, Room};
@@ -29,13 +30,16 @@ pub async fn post(
     serving: web::Data<Serving>,
     room: web::Data<Room>,
     requests: web::Data<Requests>,
+    asker: Asker,
 ) -> Result<HttpResponse<Body>, Refusal> {
     let parameters = parameters(&request)?;
     query::only_form(&parameters)?;
     let format = answers::form(&request, query::format(&parameters))?;
     let body = body::read(payload, body::MOST_QUESTION_BYTES).await?;
-    let query = Query::from_json(&body)?;
-    let answer = serving.ask(&query).await.map_err(|refusal| query::locate(&body, refusal))?;
+    asker.note(&body);
+    let located = |refusal| query::locate(&body, refusal);
+    let query = asker.question(&serving, Query::from_json(&body)?).map_err(located)?;
+    let answer = serving.ask(&query).await.map_err(located)?;
     requests.answered(&answer);
     answers::respond(&request, &room, answer, format).await
 }
@@ -66,11 +70,12 @@ pub async fn get(
     serving: web::Data<Serving>,
     room: web::Data<Room>,
     requests: web::Data<Requests>,
+    asker: Asker,
 ) -> Result<HttpResponse<Body>, Refusal> {
-    serving.view(&view).map_err(|refusal| Refusal { place: None, ..refusal })?;
+    asker.view(&serving, &view).map_err(|refusal| Refusal { place: None, ..refusal })?;
     let parameters = parameters(&request)?;
     let format = answers::form(&request, query::format(&parameters))?;
-    let query = Query::from_parameters(&view, &parameters)?;
+    let query = asker.question(&serving, Query::from_parameters(&view, &parameters)?)?;
     let answer = serving.ask(&query).await?;
     requests.answered(&answer);
     answers::respond_to_address(&request, &room, &query, answer, format).await

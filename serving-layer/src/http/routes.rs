@@ -1,63 +1,88 @@
-//! Every route of a server, once: what is registered here is what `/openapi.json` describes.
+//! The addresses, and who may use them: there is no way to add one without saying that. What is registered here is what
+//! `/openapi.json` describes.
 
-use actix_web::http::Method;
-use actix_web::{Resource, Route, web};
+use actix_web::body::BoxBody;
+use actix_web::dev::{HttpServiceFactory, ServiceRequest};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{Route, web};
+use watershed_security::Verb;
 
+use super::guard::{Access, guard};
 use super::problem::{method_not_allowed, unknown_route};
-use super::{dashboard, diff, docs, events, live, metrics, query, status, views};
+use super::{dashboard, diff, docs, events, live, metrics, partials, query, status, views};
 
-/// A path, a method, and who answers.
-struct Served {
-    path: &'static str,
-    method: Method,
+/// An address.
+#[derive(Clone, Copy)]
+pub struct Endpoint {
+    pub method: &'static str,
+    pub path: &'static str,
+    pub access: Access,
     route: fn() -> Route,
 }
 
-const fn get(path: &'static str, route: fn() -> Route) -> Served {
-    Served { path, method: Method::GET, route }
+const fn get(path: &'static str, access: Access, route: fn() -> Route) -> Endpoint {
+    Endpoint { method: "GET", path, access, route }
 }
 
-const fn post(path: &'static str, route: fn() -> Route) -> Served {
-    Served { path, method: Method::POST, route }
+const fn post(path: &'static str, access: Access, route: fn() -> Route) -> Endpoint {
+    Endpoint { method: "POST", path, access, route }
 }
 
-/// Routes of one path follow each other.
-const ROUTES: &[Served] = &[
-    post("/v1/query", || web::post().to(query::post)),
-    get("/v1/views", || web::get().to(views::list)),
-    get("/v1/views/{view}", || web::get().to(views::one)),
-    get("/v1/views/{view}/query", || web::get().to(query::get)),
-    get("/v1/views/{view}/live", || web::get().to(live::live)),
-    get("/v1/views/{view}/accuracy", || web::get().to(views::accuracy)),
-    post("/v1/streams/{stream}/events", || web::post().to(events::post)),
-    get("/v1/streams/{stream}/versions", || web::get().to(status::versions)),
-    get("/v1/streams/{stream}/versions/{a}/diff/{b}", || web::get().to(diff::diff)),
-    get("/v1/status", || web::get().to(status::status)),
-    get("/healthz", || web::get().to(status::healthz)),
-    get("/readyz", || web::get().to(status::readyz)),
-    get("/metrics", || web::get().to(metrics::server)),
-    get("/openapi.json", || web::get().to(docs::document)),
-    get("/docs", || web::get().to(docs::page)),
-    get("/", || web::get().to(dashboard::page)),
-    get("/assets/{name}", || web::get().to(dashboard::asset)),
+/// What a server answers.
+pub const API: &[Endpoint] = &[
+    post("/v1/query", Access::For(Verb::Query), || web::post().to(query::post)),
+    post("/v1/streams/{stream}/events", Access::For(Verb::Ingest), || web::post().to(events::post)),
+    get("/v1/views", Access::For(Verb::Query), || web::get().to(views::list)),
+    get("/v1/views/{view}", Access::For(Verb::Query), || web::get().to(views::one)),
+    get("/v1/views/{view}/query", Access::For(Verb::Query), || web::get().to(query::get)),
+    get("/v1/views/{view}/live", Access::For(Verb::Live), || web::get().to(live::live)),
+    get("/v1/views/{view}/accuracy", Access::For(Verb::Query), || web::get().to(views::accuracy)),
+    get("/v1/status", Access::For(Verb::Status), || web::get().to(status::status)),
+    get("/v1/streams/{stream}/versions", Access::For(Verb::Status), || web::get().to(status::versions)),
+    get("/v1/streams/{stream}/versions/{a}/diff/{b}", Access::For(Verb::Status), || {
+        web::get().to(diff::diff)
+    }),
+    get("/", Access::Open, || web::get().to(dashboard::page)),
+    get("/assets/{name}", Access::Open, || web::get().to(dashboard::asset)),
+    get("/openapi.json", Access::Open, || web::get().to(docs::document)),
+    get("/docs", Access::Open, || web::get().to(docs::page)),
+    get("/healthz", Access::Open, || web::get().to(status::healthz)),
+    get("/readyz", Access::Open, || web::get().to(status::readyz)),
+    get("/metrics", Access::Metrics, || web::get().to(metrics::server)),
 ];
 
-/// Method and path of every route, as they are registered.
+/// What a speed node answers.
+pub const NODE: &[Endpoint] = &[
+    post("/v1/partials", Access::Nodes, || web::post().to(partials::partials)),
+    get("/v1/partials/status/{stream}", Access::Nodes, || web::get().to(partials::status)),
+    get("/healthz", Access::Open, || web::get().to(status::healthz)),
+    get("/metrics", Access::Metrics, || web::get().to(metrics::node)),
+];
+
+/// Method and path of everything that a server answers.
 pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
-    ROUTES.iter().map(|served| (served.method.as_str(), served.path))
+    API.iter().map(|endpoint| (endpoint.method, endpoint.path))
 }
 
 pub fn api(config: &mut web::ServiceConfig) {
-    for served in ROUTES.chunk_by(|one, next| one.path == next.path) {
-        config.service(resource(served));
+    register(config, API);
+}
+
+pub fn node(config: &mut web::ServiceConfig) {
+    register(config, NODE);
+}
+
+fn register(config: &mut web::ServiceConfig, endpoints: &'static [Endpoint]) {
+    for endpoint in endpoints {
+        config.service(resource(endpoint));
     }
     config.default_service(web::to(unknown_route));
 }
 
-fn resource(served: &'static [Served]) -> Resource {
-    let resource = web::resource(served[0].path);
-    let resource = served.iter().fold(resource, |resource, served| resource.route((served.route)()));
-    let allowed: Vec<&str> = served.iter().map(|served| served.method.as_str()).collect();
-    let allowed = allowed.join(", ");
-    resource.default_service(web::to(move || std::future::ready(method_not_allowed(&allowed))))
+fn resource(endpoint: &'static Endpoint) -> impl HttpServiceFactory {
+    let Endpoint { method, path, access, route } = *endpoint;
+    web::resource(path)
+        .route(route())
+        .default_service(web::to(move || async move { method_not_allowed(method) }))
+        .wrap(from_fn(move |request: ServiceRequest, next: Next<BoxBody>| guard(access, request, next)))
 }

@@ -8,17 +8,18 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
 use actix_web::middleware::{Compress, Next, from_fn};
-use actix_web::{App, HttpServer, Resource, Route, web};
+use actix_web::{App, HttpServer, web};
 use tokio_util::sync::CancellationToken;
 use watershed_schemas::live::LiveSource;
 use watershed_schemas::log::Log;
 use watershed_schemas::project::Project;
 use watershed_schemas::sink::Sink;
+use watershed_security::{Certificates, Gate, NodeSecret, TlsError};
 use watershed_store::Store;
 
+use super::guard::{Callers, Servers};
 use super::metrics::{self, Requests};
-use super::problem::{method_not_allowed, unknown_route};
-use super::{naming, partials, routes, slow, status};
+use super::{naming, origins, routes, slow, status};
 use crate::ask::Serving;
 use crate::follow::Follow;
 use crate::ingest::Ingest;
@@ -41,15 +42,26 @@ impl Draining {
 
 /// Binds and runs a server: its type names the closure that builds it.
 macro_rules! serve {
-    ($server:expr, $listen:expr, $setting:literal, $stop:expr) => {{
+    ($server:expr, $listen:expr, $setting:literal, $certificates:expr, $stop:expr) => {{
         let listen: String = $listen;
+        let certificates: Option<Arc<Certificates>> = $certificates;
         let server = $server
             .client_request_timeout(CLIENT_TIMEOUT)
             .on_connect(slow::on_connect)
             .shutdown_timeout(STOP_TIMEOUT_SECONDS)
-            .disable_signals()
-            .bind(&listen)
-            .map_err(|source| ServeError::Listen { listen: listen.clone(), setting: $setting, source })?;
+            .disable_signals();
+        let bound = match &certificates {
+            Some(certificates) => server.bind_rustls_0_23(&listen, certificates.config()?),
+            None => server.bind(&listen),
+        };
+        let server = bound.map_err(|source| ServeError::Listen {
+            listen: listen.clone(),
+            setting: $setting,
+            source,
+        })?;
+        if let Some(certificates) = certificates {
+            tokio::spawn(keep_current(certificates, $stop.clone()));
+        }
         let address = server.addrs()[0];
         let server = server.run();
         let running = Running { handle: server.handle(), stop: $stop };
@@ -59,7 +71,7 @@ macro_rules! serve {
 }
 
 /// Settings of the HTTP API.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct ServeSettings {
     /// `serve.listen`: `host:port`; port 0 picks one.
     pub listen: String,
@@ -67,11 +79,47 @@ pub struct ServeSettings {
     pub workers: Option<usize>,
     /// `serve.wait_for_partitions`: how long a question waits for partitions that one speed node hands over to another.
     pub wait_for_partitions: Duration,
+    /// Who may ask.
+    pub gate: Arc<Gate>,
+    /// TLS; none: plain HTTP.
+    pub certificates: Option<Arc<Certificates>>,
+    /// Whose pages may ask from a browser, beside this server's own.
+    pub cors_origins: Vec<String>,
+    /// Whether `/metrics` is for everybody.
+    pub open_metrics: bool,
 }
 
 impl ServeSettings {
+    /// Everybody may do everything.
     pub fn new(listen: impl Into<String>) -> Self {
-        ServeSettings { listen: listen.into(), workers: None, wait_for_partitions: Duration::from_secs(1) }
+        ServeSettings {
+            listen: listen.into(),
+            workers: None,
+            wait_for_partitions: Duration::from_secs(1),
+            gate: Arc::new(Gate::open()),
+            certificates: None,
+            cors_origins: Vec::new(),
+            open_metrics: true,
+        }
+    }
+}
+
+/// Settings of a partials endpoint.
+#[derive(Clone)]
+pub struct PartialsSettings {
+    /// `speed.listen`.
+    pub listen: String,
+    /// What servers must know; none: nothing.
+    pub secret: Option<NodeSecret>,
+    pub certificates: Option<Arc<Certificates>>,
+    pub open_metrics: bool,
+}
+
+impl From<&str> for PartialsSettings {
+    /// Everybody may ask.
+    fn from(listen: &str) -> Self {
+        let listen = listen.to_string();
+        PartialsSettings { listen, secret: None, certificates: None, open_metrics: true }
     }
 }
 
@@ -80,6 +128,8 @@ impl ServeSettings {
 pub enum ServeError {
     #[error("cannot listen on {listen}: {source}; set {setting} to a free address")]
     Listen { listen: String, setting: &'static str, source: std::io::Error },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// A running API server.
@@ -122,17 +172,25 @@ impl Server {
         let ingest = web::Data::new(Ingest::new(sink));
         let follow = web::Data::new(Follow::new(serving.clone().into_inner(), stop.clone()));
         let room = web::Data::new(slow::Room::default());
+        let gate = settings.gate;
+        gate.check(&project);
+        let callers = Callers { gate: gate.clone(), open_metrics: settings.open_metrics };
+        let (callers, origins) = (web::Data::new(callers), settings.cors_origins);
         let server = HttpServer::new(move || {
             let app = App::new().app_data(serving.clone()).app_data(ingest.clone()).app_data(follow.clone());
             let app = app.app_data(room.clone()).app_data(requests.clone()).app_data(drained.clone());
-            app.wrap(Compress::default())
+            app.app_data(callers.clone())
+                .wrap(Compress::default())
+                .wrap(origins::allowed(&origins))
                 .wrap(from_fn(let_go_when_draining))
                 .wrap(from_fn(metrics::measure))
                 .wrap(from_fn(naming::name))
                 .configure(routes::api)
         });
         let server = settings.workers.into_iter().fold(server, HttpServer::workers);
-        let (address, running) = serve!(server, settings.listen, "serve.listen", stop);
+        let running_stop = stop.clone();
+        let (address, running) = serve!(server, settings.listen, "serve.listen", settings.certificates, stop);
+        tokio::spawn(async move { gate.watch(project, running_stop).await });
         tokio::spawn(streams.clone().run(running.stop.clone()));
         Ok(Server { address, streams, draining, running })
     }
@@ -140,6 +198,11 @@ impl Server {
     /// Looks for a newer version now: a batch run in this process has published one.
     pub fn refresh(&self) {
         self.streams.wake();
+    }
+
+    /// Why it is not ready, by stream; empty: it is, as `/readyz` says.
+    pub fn waiting_for(&self) -> Vec<String> {
+        status::waiting_for(&self.streams)
     }
 
     /// Is ready no more, and answers on for so long: whoever sends questions here is to see that and go elsewhere
@@ -156,15 +219,20 @@ impl Server {
 }
 
 impl PartialsServer {
-    /// `listen` is the setting `speed.listen`.
-    pub async fn start(listen: &str, live: Arc<dyn LiveSource>) -> Result<PartialsServer, ServeError> {
+    pub async fn start(
+        settings: impl Into<PartialsSettings>,
+        live: Arc<dyn LiveSource>,
+    ) -> Result<PartialsServer, ServeError> {
+        let PartialsSettings { listen, secret, certificates, open_metrics } = settings.into();
         let live = web::Data::from(live);
         let requests = web::Data::new(Requests::of_a_node());
+        let servers = web::Data::new(Servers { secret, open_metrics });
         let server = HttpServer::new(move || {
-            let app = App::new().app_data(live.clone()).app_data(requests.clone());
-            app.wrap(from_fn(metrics::measure)).wrap(from_fn(naming::name)).configure(partials_api)
+            let app = App::new().app_data(live.clone()).app_data(requests.clone()).app_data(servers.clone());
+            app.wrap(from_fn(metrics::measure)).wrap(from_fn(naming::name)).configure(routes::node)
         });
-        let (address, running) = serve!(server, listen.to_string(), "speed.listen", CancellationToken::new());
+        let stop = CancellationToken::new();
+        let (address, running) = serve!(server, listen, "speed.listen", certificates, stop);
         Ok(PartialsServer { address, running })
     }
 
@@ -180,6 +248,18 @@ impl Running {
     }
 }
 
+/// Shows a new certificate when the files hold one.
+async fn keep_current(certificates: Arc<Certificates>, stop: CancellationToken) {
+    const LOOK: Duration = Duration::from_secs(1);
+    while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+        match certificates.refresh() {
+            Ok(true) => tracing::info!("certificate read again"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "certificate not read again, the one before stays"),
+        }
+    }
+}
+
 /// A connection that is kept open would be cut when the server stops, with a next question on its way.
 async fn let_go_when_draining(
     draining: web::Data<Draining>,
@@ -191,19 +271,4 @@ async fn let_go_when_draining(
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     Ok(response)
-}
-
-/// A resource that is only read.
-fn get(path: &str, handler: Route) -> Resource {
-    web::resource(path).route(handler).default_service(web::to(async || method_not_allowed("GET")))
-}
-
-fn partials_api(config: &mut web::ServiceConfig) {
-    let post = web::resource("/v1/partials").route(web::post().to(partials::partials));
-    config
-        .service(post.default_service(web::to(async || method_not_allowed("POST"))))
-        .service(get("/v1/partials/status/{stream}", web::get().to(partials::status)))
-        .service(get("/healthz", web::get().to(status::healthz)))
-        .service(get("/metrics", web::get().to(metrics::node)))
-        .default_service(web::to(unknown_route));
 }

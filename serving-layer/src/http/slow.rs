@@ -12,6 +12,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
@@ -46,7 +47,9 @@ impl Connection {
 
 /// Prepares a connection that was just made.
 pub fn on_connect(io: &dyn Any, data: &mut Extensions) {
-    let Some(stream) = io.downcast_ref::<TcpStream>() else { return };
+    let plain = io.downcast_ref::<TcpStream>();
+    let secured = || io.downcast_ref::<TlsStream<TcpStream>>().map(|secured| secured.get_ref().0);
+    let Some(stream) = plain.or_else(secured) else { return };
     let limited = SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD));
     let held = stream.as_fd().try_clone_to_owned().map(|socket| Arc::new(Connection(socket.into())));
     match (limited, held) {

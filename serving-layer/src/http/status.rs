@@ -15,13 +15,14 @@ use watershed_schemas::offsets::{Gap, Offset, Offsets, Partition};
 use watershed_store::StoreError;
 
 use super::answers::json;
+use super::guard::Asker;
 use super::openapi::{self, Plain, Reading};
 use super::problem::problem_with;
 use super::server::Draining;
 use crate::ask::{Serving, age_ms, now_ms};
 use crate::refusal::Refusal;
 use crate::time_to_loss::TimeToLoss;
-use crate::versions::{Loaded, Readiness, StreamState};
+use crate::versions::{Loaded, Readiness, StreamState, Streams};
 
 /// Whoever asks how things are doing is not kept waiting by a store that is doing badly.
 const INTENTS_WITHIN: Duration = Duration::from_secs(2);
@@ -180,8 +181,19 @@ struct ViewVersionInfo {
 /// How every stream is doing.
 #[utoipa::path(get, path = "/v1/status", tag = "operations",
     responses((status = 200, description = "Per stream", body = Status), Plain))]
-pub async fn status(serving: web::Data<Serving>) -> HttpResponse {
-    json(&Status { streams: streams(&serving).await })
+pub async fn status(serving: web::Data<Serving>, asker: Asker) -> HttpResponse {
+    let project = &serving.streams.project;
+    let mut streams = streams(&serving).await;
+    streams.retain(|stream| asker.grant.reaches(project, &stream.stream));
+    if !asker.grant.is_whole() {
+        // How much there is of a view is told to those who see all of it.
+        let sees = |view: &str| asker.grant.rows.is_none() && asker.grant.names(view);
+        for stream in &mut streams {
+            stream.views.retain(|view| sees(&view.view));
+            stream.nodes.iter_mut().for_each(|node| node.views.retain(|view, _| sees(view)));
+        }
+    }
+    json(&Status { streams })
 }
 
 /// How every stream is doing, at one moment each.
@@ -284,14 +296,19 @@ fn add<'a>(reasons: &mut BTreeMap<String, u64>, more: impl Iterator<Item = (&'a 
 pub async fn versions(
     stream: web::Path<String>,
     serving: web::Data<Serving>,
+    asker: Asker,
 ) -> Result<HttpResponse, Refusal> {
-    let state = serving.stream(&stream)?;
+    let state = asker.stream(&serving, &stream)?;
+    let sees = |view: &String| asker.grant.rows.is_none() && asker.grant.names(view);
     let store = &serving.streams.store;
     let unread = |error: StoreError| Refusal::not_ready(error.to_string());
     let (mut versions, mut damaged) = (Vec::new(), Vec::new());
     for version in store.versions(&state.stream.name).await.map_err(unread)?.into_iter().rev() {
         match store.manifest(&state.stream.name, version).await {
-            Ok(Some(manifest)) => versions.push(version_info(manifest)),
+            Ok(Some(mut manifest)) => {
+                manifest.views.retain(|view, _| sees(view));
+                versions.push(version_info(manifest));
+            }
             // Retention was faster.
             Ok(None) => {}
             Err(error) if error.is_damage() => {
@@ -355,6 +372,16 @@ struct Ready {
     reasons: Vec<String>,
 }
 
+/// Which streams are not ready, and why.
+pub(super) fn waiting_for(streams: &Streams) -> Vec<String> {
+    let waiting = streams.iter().filter(|state| !state.readiness().is_ready()).map(|state| {
+        let reasons: Vec<String> = state.trouble().into_iter().chain(state.live_trouble()).collect();
+        let why = if reasons.is_empty() { "" } else { ": " };
+        format!("stream {} is {}{why}{}", state.stream.name, state.readiness().name(), reasons.join("; "))
+    });
+    waiting.collect()
+}
+
 /// 200 once every stream has a version in service, the newest that is sound, and its speed layer folds or is known to be
 /// away, until the server is told to stop. What is wrong all the same is told.
 #[utoipa::path(get, path = "/readyz", tag = "operations",
@@ -369,11 +396,7 @@ pub async fn readyz(serving: web::Data<Serving>, draining: web::Data<Draining>) 
         (state.stream.name.clone(), Ready { ready: readiness.is_ready(), state: readiness, reasons })
     };
     let streams: BTreeMap<String, Ready> = serving.streams.iter().map(ready).collect();
-    let waiting = streams.iter().filter(|(_, stream)| !stream.ready).map(|(name, stream)| {
-        let why = if stream.reasons.is_empty() { "" } else { ": " };
-        format!("stream {name} is {}{why}{}", stream.state.name(), stream.reasons.join("; "))
-    });
-    let waiting: Vec<String> = waiting.collect();
+    let waiting = waiting_for(&serving.streams);
     if draining.is_on() {
         let stopping = Refusal::not_ready("this server is stopping: ask another one");
         return problem_with(&stopping, "streams", &streams);

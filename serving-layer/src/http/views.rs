@@ -8,6 +8,7 @@ use watershed_schemas::measure::error_bound;
 use watershed_schemas::view::View;
 
 use super::answers::json;
+use super::guard::Asker;
 use super::openapi::{self, Finding, Plain};
 use crate::ask::Serving;
 use crate::refusal::Refusal;
@@ -27,7 +28,8 @@ struct ViewInfo<'a> {
     measures: Vec<MeasureInfo<'a>>,
     #[schema(required)]
     schedule: Option<Schedule<'a>>,
-    /// The newest version in service that holds the view, and its rows.
+    /// The newest version in service that holds the view, and its rows; those are not told where the caller sees some
+    /// of them only.
     #[schema(required)]
     version: Option<u64>,
     #[schema(required)]
@@ -88,23 +90,33 @@ struct Ledger<'a> {
 /// All views.
 #[utoipa::path(get, path = "/v1/views", tag = "views",
     responses((status = 200, description = "The project's views", body = Views), Plain))]
-pub async fn list(serving: web::Data<Serving>) -> HttpResponse {
-    let views = serving.streams.project.views.iter().map(|view| info(&serving, view)).collect();
+pub async fn list(serving: web::Data<Serving>, asker: Asker) -> HttpResponse {
+    let views = asker.grant.visible(&serving.streams.project).map(|view| info(&serving, view, &asker));
+    let views = views.collect();
     json(&Views { views })
 }
 
 /// One view: its columns, window, measures with their error bounds, schedule and SQL.
 #[utoipa::path(get, path = "/v1/views/{view}", tag = "views", params(("view" = String, Path)),
     responses((status = 200, description = "The view", body = ViewInfo), Finding))]
-pub async fn one(view: web::Path<String>, serving: web::Data<Serving>) -> Result<HttpResponse, Refusal> {
-    Ok(json(&info(&serving, known(&serving, &view)?)))
+pub async fn one(
+    view: web::Path<String>,
+    serving: web::Data<Serving>,
+    asker: Asker,
+) -> Result<HttpResponse, Refusal> {
+    Ok(json(&info(&serving, known(&serving, &view, &asker)?, &asker)))
 }
 
 /// The accuracy ledger: how far sketches were from exact values.
 #[utoipa::path(get, path = "/v1/views/{view}/accuracy", tag = "views", params(("view" = String, Path)),
     responses((status = 200, description = "Per measure, of the version in service", body = Ledger), Finding))]
-pub async fn accuracy(view: web::Path<String>, serving: web::Data<Serving>) -> Result<HttpResponse, Refusal> {
-    let view = known(&serving, &view)?;
+pub async fn accuracy(
+    view: web::Path<String>,
+    serving: web::Data<Serving>,
+    asker: Asker,
+) -> Result<HttpResponse, Refusal> {
+    let view = known(&serving, &view, &asker)?;
+    asker.sees_all_rows("the accuracy ledger")?;
     let current = serving.stream(&view.stream.name)?.current();
     let held = current.as_ref().filter(|current| current.views.contains_key(&view.name));
     let stored = held.and_then(|held| held.manifest.views.get(&view.name));
@@ -116,12 +128,12 @@ pub async fn accuracy(view: web::Path<String>, serving: web::Data<Serving>) -> R
     }))
 }
 
-fn known<'a>(serving: &'a Serving, name: &str) -> Result<&'a View, Refusal> {
-    let view = serving.view(name).map_err(|refusal| Refusal { place: None, ..refusal })?;
+fn known<'a>(serving: &'a Serving, name: &str, asker: &Asker) -> Result<&'a View, Refusal> {
+    let view = asker.view(serving, name).map_err(|refusal| Refusal { place: None, ..refusal })?;
     Ok(view)
 }
 
-fn info<'a>(serving: &Serving, view: &'a View) -> ViewInfo<'a> {
+fn info<'a>(serving: &Serving, view: &'a View, asker: &Asker) -> ViewInfo<'a> {
     let current = serving.streams.get(&view.stream.name).and_then(|state| state.current());
     let held = current.as_ref().filter(|current| current.views.contains_key(&view.name));
     let measure = |measure: &'a watershed_schemas::view::Measure| MeasureInfo {
@@ -152,7 +164,10 @@ fn info<'a>(serving: &Serving, view: &'a View) -> ViewInfo<'a> {
             .as_ref()
             .map(|schedule| Schedule { cron: &schedule.cron, time_zone: &schedule.time_zone }),
         version: held.map(|held| held.version().0),
-        rows: held.and_then(|held| held.views.get(&view.name)).map(|view| view.rows()),
+        rows: held
+            .filter(|_| asker.grant.rows.is_none())
+            .and_then(|held| held.views.get(&view.name))
+            .map(|view| view.rows()),
         sql: &view.sql,
     }
 }

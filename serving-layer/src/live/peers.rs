@@ -1,14 +1,16 @@
 //! Speed nodes over HTTP.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use tracing::Instrument as _;
 use tracing::field::Empty;
 use watershed_schemas::live::{LiveError, LiveSource, LiveStatus, Partials, PartialsRequest};
+use watershed_security::{ClientTls, NodeSecret, TlsError, with_tls};
 
 use crate::trace::{self, Context};
 use crate::wire;
@@ -23,6 +25,9 @@ const INLINE_BYTES: usize = 1 << 20;
 pub struct Peers {
     client: Client,
     peers: Vec<Url>,
+    secret: Option<NodeSecret>,
+    /// Nodes that refuse the secret: told in the log when it begins and when it is over.
+    refusing: Mutex<BTreeSet<String>>,
 }
 
 /// A setting that names no peers.
@@ -32,15 +37,26 @@ pub enum PeersError {
     Address { peer: String, reason: String },
     #[error("setting speed.peers: {0}")]
     Client(#[from] reqwest::Error),
+    #[error("setting speed.peers: {0}")]
+    Tls(#[from] TlsError),
 }
 
 impl Peers {
     /// `http://host:port` or `host:port` each.
     pub fn new(peers: &[String]) -> Result<Self, PeersError> {
+        Peers::secured(peers, None, &ClientTls::default())
+    }
+
+    /// `https://host:port` each where TLS is to be spoken; `secret` is what the nodes want to be told.
+    pub fn secured(
+        peers: &[String],
+        secret: Option<NodeSecret>,
+        tls: &ClientTls,
+    ) -> Result<Self, PeersError> {
         // Whoever came first has installed a provider; which one does not matter here.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client =
-            Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT).no_proxy().build()?;
+        let client = Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT).no_proxy();
+        let client = with_tls(client, tls)?.build()?;
         let parse = |peer: &String| {
             let text = if peer.contains("://") { peer.clone() } else { format!("http://{peer}") };
             let address = |reason: String| PeersError::Address { peer: peer.clone(), reason };
@@ -50,7 +66,28 @@ impl Peers {
                 false => Err(address("it has no host".to_string())),
             }
         };
-        Ok(Peers { client, peers: peers.iter().map(parse).collect::<Result<_, _>>()? })
+        Ok(Peers {
+            client,
+            peers: peers.iter().map(parse).collect::<Result<_, _>>()?,
+            secret,
+            refusing: Mutex::default(),
+        })
+    }
+
+    async fn send(&self, node: &Url, request: RequestBuilder) -> Result<reqwest::Response, reqwest::Error> {
+        let request = match &self.secret {
+            Some(secret) => request.bearer_auth(secret.expose()),
+            None => request,
+        };
+        let response = request.send().await?;
+        let refuses = response.status() == StatusCode::UNAUTHORIZED;
+        let mut refusing = self.refusing.lock().unwrap_or_else(PoisonError::into_inner);
+        if refuses && refusing.insert(node.to_string()) {
+            tracing::error!(%node, "a speed node refuses this server's secret");
+        } else if !refuses && refusing.remove(node.as_str()) {
+            tracing::info!(%node, "a speed node takes this server's secret again");
+        }
+        Ok(response)
     }
 
     /// Every node's address, names resolved.
@@ -97,7 +134,7 @@ impl LiveSource for Peers {
                 span.record("span_id", format!("{:016x}", context.span));
                 asked = asked.header(trace::HEADER, context.to_string());
             }
-            let bytes = async { body(&node, asked.send().await).await }.instrument(span).await?;
+            let bytes = async { body(&node, self.send(&node, asked).await).await }.instrument(span).await?;
             let decoded = match bytes.len() <= INLINE_BYTES {
                 true => wire::decode(&bytes),
                 false => tokio::task::spawn_blocking(move || wire::decode(&bytes))
@@ -112,7 +149,7 @@ impl LiveSource for Peers {
     async fn status(&self, stream: &str) -> Result<Vec<LiveStatus>, LiveError> {
         self.ask(|node| async move {
             let url = path(&node, &["v1", "partials", "status", stream]);
-            let bytes = body(&node, self.client.get(url).send().await).await?;
+            let bytes = body(&node, self.send(&node, self.client.get(url)).await).await?;
             serde_json::from_slice(&bytes).map_err(|error| unavailable(&node, &error))
         })
         .await
@@ -155,6 +192,10 @@ async fn body(
     let bytes = response.bytes().await.map_err(|error| unavailable(node, &error))?;
     if status == StatusCode::OK {
         return Ok(bytes);
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        let reason = "it refuses this server's secret (401): set security.node_secret alike on both";
+        return Err(unavailable(node, &reason));
     }
     match serde_json::from_slice::<wire::Refused>(&bytes) {
         Ok(refused) => Err(refused.into()),
