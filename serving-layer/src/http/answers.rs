@@ -45,6 +45,7 @@ pub async fn respond_to_address(
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static(control));
     headers.append(header::VARY, header::HeaderValue::from_static("accept"));
+    headers.append(header::VARY, header::HeaderValue::from_static("authorization"));
     next.into_iter().for_each(|next| headers.insert(header::LINK, next).for_each(drop));
     let tag = header::TryIntoHeaderValue::try_into_value(ETag(tag)).expect("a tag of ours is hexadecimal");
     headers.insert(header::ETAG, tag);

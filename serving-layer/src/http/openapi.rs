@@ -1,5 +1,6 @@
 //! This API as OpenAPI 3.1, put together from what stands at the handlers and the types that they answer with.
 
+mod callers;
 mod question;
 mod refusals;
 mod types;
@@ -36,5 +37,5 @@ use super::{dashboard, diff, docs, events, live, metrics, query, status, views};
 struct Document;
 
 pub fn document() -> utoipa::openapi::OpenApi {
-    Document::openapi()
+    callers::described(Document::openapi())
 }

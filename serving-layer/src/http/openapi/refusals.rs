@@ -10,6 +10,8 @@ use crate::http::problem::Problem;
 
 type Responses = BTreeMap<String, RefOr<Response>>;
 
+const WHO: (u16, &str) = (401, "A key or token is needed that this server knows");
+const DENIED: (u16, &str) = (403, "This key or token may not do that");
 const WRONG: (u16, &str) = (400, "The question is wrong");
 const UNKNOWN: (u16, &str) = (404, "There is nothing of that name");
 const SLOW: (u16, &str) = (408, "The body took too long to arrive");
@@ -29,6 +31,11 @@ fn problems(kinds: &[(u16, &str)]) -> Responses {
         (status.to_string(), RefOr::T(response.build()))
     };
     kinds.iter().map(problem).collect()
+}
+
+/// Those of whoever may not ask, or asks too fast.
+pub(super) fn of_callers() -> Responses {
+    problems(&[WHO, DENIED, MANY])
 }
 
 macro_rules! refusals {
