@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use watershed_schemas::problem;
+use watershed_security::Verb;
 
 /// What kind of refusal it is: decides the HTTP status and what to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +42,16 @@ pub struct Refusal {
     pub place: Option<Place>,
     pub did_you_mean: Option<String>,
     pub retry_after: Option<Duration>,
-    /// What the header `WWW-Authenticate` says beside its scheme.
-    pub challenge: Option<String>,
+    pub challenge: Option<Challenge>,
+}
+
+/// What a caller is told of its credentials, beside that some are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// They are not believed.
+    InvalidToken,
+    /// They do not grant this verb.
+    Lacks(Verb),
 }
 
 /// Where in a question the mistake lies.

@@ -18,7 +18,7 @@ use watershed_security::{Asked, Caller, Denied, Gate, NodeSecret, Refused, Taken
 
 use crate::ask::Serving;
 use crate::query::Query;
-use crate::refusal::{Reason, Refusal};
+use crate::refusal::{Challenge, Reason, Refusal};
 use crate::versions::StreamState;
 
 /// Who may use an address.
@@ -235,7 +235,7 @@ fn unknown(refused: &Refused) -> Refusal {
     if *refused == Refused::NotReady {
         return Refusal::not_ready(refused.to_string());
     }
-    let challenge = (*refused != Refused::Missing).then(|| "error=\"invalid_token\"".to_string());
+    let challenge = (*refused != Refused::Missing).then_some(Challenge::InvalidToken);
     Refusal { challenge, ..Refusal::new(Reason::Unauthenticated, refused.to_string()) }
 }
 
@@ -245,7 +245,7 @@ fn unknown_secret() -> Refusal {
 }
 
 fn lacks(verb: Verb) -> Refusal {
-    let challenge = Some(format!("error=\"insufficient_scope\", scope=\"{verb}\""));
+    let challenge = Some(Challenge::Lacks(verb));
     let detail = format!("this key may not {verb}: what it may do was said when it was made");
     Refusal { challenge, ..Refusal::new(Reason::Forbidden, detail) }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use utoipa::ToSchema;
 
-use crate::refusal::{Place, Reason, Refusal, nearest};
+use crate::refusal::{Challenge, Place, Reason, Refusal, nearest};
 
 /// A problem as RFC 9457 has it.
 #[derive(Serialize, ToSchema)]
@@ -95,9 +95,12 @@ fn response(refusal: &Refusal, more: BTreeMap<&'static str, Json>) -> HttpRespon
         response.insert_header((header::RETRY_AFTER, after.as_secs().max(1)));
     }
     if matches!(refusal.reason, Reason::Unauthenticated | Reason::Forbidden) {
-        let challenge = refusal.challenge.as_deref().unwrap_or_default();
-        let separator = if challenge.is_empty() { "" } else { ", " };
-        let challenge = format!("Bearer realm=\"watershed\"{separator}{challenge}");
+        let challenge = match refusal.challenge {
+            None => String::new(),
+            Some(Challenge::InvalidToken) => ", error=\"invalid_token\"".to_string(),
+            Some(Challenge::Lacks(verb)) => format!(", error=\"insufficient_scope\", scope=\"{verb}\""),
+        };
+        let challenge = format!("Bearer realm=\"watershed\"{challenge}");
         response.insert_header((header::WWW_AUTHENTICATE, challenge));
     }
     response.content_type("application/problem+json").body(body)
