@@ -30,6 +30,7 @@ pub struct Settings {
     pub speed: Speed,
     pub batch: Batch,
     pub serve: Serve,
+    pub sql: Sql,
     pub log: Log,
 }
 
@@ -122,6 +123,21 @@ pub struct Serve {
     pub drain: Span,
 }
 
+/// `POST /v1/sql`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sql {
+    pub enabled: bool,
+    /// Statements at once, each in a process of its own; none: one per core, two at least.
+    pub workers: Option<Count>,
+    /// What such a process may take; a third of it is for the tables that a statement names.
+    pub memory: Size,
+    /// After this long a statement is ended.
+    pub timeout: Span,
+    /// The largest limit that may be asked for.
+    pub max_rows: Count,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Log {
@@ -202,6 +218,18 @@ impl Default for Serve {
     }
 }
 
+impl Default for Sql {
+    fn default() -> Self {
+        Sql {
+            enabled: true,
+            workers: None,
+            memory: Size(512 << 20),
+            timeout: Span(Duration::from_secs(10)),
+            max_rows: Count(1_000_000),
+        }
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
         Log { format: LogFormat::Text }
@@ -262,6 +290,13 @@ impl Settings {
         if !(1..=512).contains(&workers) {
             bail!("setting serve.workers: found {workers}, expected 1 to 512");
         }
+        let workers = self.sql.workers.map_or(1, |workers| workers.0);
+        if !(1..=64).contains(&workers) {
+            bail!("setting sql.workers: found {workers}, expected 1 to 64");
+        }
+        if self.sql.memory.0 < 128 << 20 {
+            bail!("setting sql.memory: found {}, expected at least 128MiB", self.sql.memory);
+        }
         let counts = [
             ("batch.chunk_rows", self.batch.chunk_rows.0),
             ("batch.chunk_bytes", self.batch.chunk_bytes.0),
@@ -274,6 +309,7 @@ impl Settings {
             ("batch.lease", self.batch.lease),
             ("batch.stall_timeout", self.batch.stall_timeout),
             ("speed.checkpoint_interval", self.speed.checkpoint_interval),
+            ("sql.timeout", self.sql.timeout),
         ];
         let mut nothing = (counts.iter().filter(|(_, count)| *count == 0).map(|(name, _)| *name))
             .chain(spans.iter().filter(|(_, span)| span.0.is_zero()).map(|(name, _)| *name));

@@ -15,6 +15,7 @@ mod problem;
 mod query;
 mod server;
 mod slow;
+mod sql;
 mod status;
 mod views;
 

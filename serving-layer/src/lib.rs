@@ -21,6 +21,7 @@ pub mod plan;
 pub mod query;
 mod recompute;
 pub mod refusal;
+pub mod sql;
 pub mod time_to_loss;
 mod turns;
 pub mod versions;

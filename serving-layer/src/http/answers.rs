@@ -5,8 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
 use super::slow::{Body, Room};
-use crate::answer::Answer;
-use crate::format::{self, Format};
+use crate::format::{Document, Format};
 use crate::refusal::Refusal;
 use crate::turns::beside;
 
@@ -27,13 +26,13 @@ const INLINE_VALUES: usize = 50_000;
 pub async fn respond(
     request: &HttpRequest,
     room: &Room,
-    answer: Answer,
+    answer: impl Document,
     format: Format,
 ) -> Result<HttpResponse<Body>, Refusal> {
-    let header = (format != Format::Json).then(|| format::header(&answer));
-    let body = match answer.rows * answer.columns.len() > INLINE_VALUES {
-        true => beside(move || format.write(&answer)).await??,
-        false => format.write(&answer)?,
+    let header = (format != Format::Json).then(|| answer.header());
+    let body = match answer.values() > INLINE_VALUES {
+        true => beside(move || answer.write(format)).await??,
+        false => answer.write(format)?,
     };
     let mut response = HttpResponse::Ok();
     response.content_type(format.media_type());

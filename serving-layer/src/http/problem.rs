@@ -99,8 +99,8 @@ fn shortened(text: &str) -> Cow<'_, str> {
 
 /// No such route.
 pub async fn unknown_route(request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    const ROUTES: [&str; 7] =
-        ["/v1/query", "/v1/views", "/v1/status", "/v1/streams", "/healthz", "/readyz", "/metrics"];
+    const ROUTES: [&str; 8] =
+        ["/v1/query", "/v1/sql", "/v1/views", "/v1/status", "/v1/streams", "/healthz", "/readyz", "/metrics"];
     let path = request.path();
     let did_you_mean = nearest(path, ROUTES);
     Err(Refusal { did_you_mean, ..Refusal::new(Reason::UnknownName, format!("there is nothing at {path}")) })

@@ -18,10 +18,11 @@ use watershed_store::Store;
 
 use super::metrics::{self, Requests};
 use super::problem::{method_not_allowed, unknown_route};
-use super::{dashboard, diff, events, live, partials, query, slow, status, views};
+use super::{dashboard, diff, events, live, partials, query, slow, sql, status, views};
 use crate::ask::Serving;
 use crate::follow::Follow;
 use crate::ingest::Ingest;
+use crate::sql::{Sql, SqlSettings};
 use crate::versions::Streams;
 
 /// How long a client may take to send its headers.
@@ -67,11 +68,18 @@ pub struct ServeSettings {
     pub workers: Option<usize>,
     /// `serve.wait_for_partitions`: how long a question waits for partitions that one speed node hands over to another.
     pub wait_for_partitions: Duration,
+    /// `[sql]`; `None`: there is no SQL.
+    pub sql: Option<SqlSettings>,
 }
 
 impl ServeSettings {
     pub fn new(listen: impl Into<String>) -> Self {
-        ServeSettings { listen: listen.into(), workers: None, wait_for_partitions: Duration::from_secs(1) }
+        ServeSettings {
+            listen: listen.into(),
+            workers: None,
+            wait_for_partitions: Duration::from_secs(1),
+            sql: None,
+        }
     }
 }
 
@@ -122,9 +130,11 @@ impl Server {
         let ingest = web::Data::new(Ingest::new(sink));
         let follow = web::Data::new(Follow::new(serving.clone().into_inner(), stop.clone()));
         let room = web::Data::new(slow::Room::default());
+        let sql = web::Data::new(Sql::new(serving.clone().into_inner(), settings.sql));
         let server = HttpServer::new(move || {
             let app = App::new().app_data(serving.clone()).app_data(ingest.clone()).app_data(follow.clone());
             let app = app.app_data(room.clone()).app_data(requests.clone()).app_data(drained.clone());
+            let app = app.app_data(sql.clone());
             app.wrap(Compress::default())
                 .wrap(from_fn(let_go_when_draining))
                 .wrap(from_fn(metrics::measure))
@@ -199,9 +209,11 @@ fn get(path: &str, handler: Route) -> Resource {
 
 fn api(config: &mut web::ServiceConfig) {
     let post = web::resource("/v1/query").route(web::post().to(query::post));
+    let sql = web::resource("/v1/sql").route(web::post().to(sql::post));
     let events = web::resource("/v1/streams/{stream}/events").route(web::post().to(events::post));
     config
         .service(post.default_service(web::to(async || method_not_allowed("POST"))))
+        .service(sql.default_service(web::to(async || method_not_allowed("POST"))))
         .service(events.default_service(web::to(async || method_not_allowed("POST"))))
         .service(get("/v1/views", web::get().to(views::list)))
         .service(get("/v1/views/{view}", web::get().to(views::one)))
@@ -221,8 +233,10 @@ fn api(config: &mut web::ServiceConfig) {
 
 fn partials_api(config: &mut web::ServiceConfig) {
     let post = web::resource("/v1/partials").route(web::post().to(partials::partials));
+    let together = web::resource("/v1/partials/together").route(web::post().to(partials::together));
     config
         .service(post.default_service(web::to(async || method_not_allowed("POST"))))
+        .service(together.default_service(web::to(async || method_not_allowed("POST"))))
         .service(get("/v1/partials/status/{stream}", web::get().to(partials::status)))
         .service(get("/healthz", web::get().to(status::healthz)))
         .service(get("/metrics", web::get().to(metrics::node)))

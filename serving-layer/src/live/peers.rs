@@ -87,16 +87,29 @@ impl LiveSource for Peers {
         self.ask(|node| async move {
             let url = path(&node, &["v1", "partials"]);
             let response = self.client.post(url).json(request).send().await;
-            let bytes = body(&node, response).await?;
-            let decoded = match bytes.len() <= INLINE_BYTES {
-                true => wire::decode(&bytes),
-                false => tokio::task::spawn_blocking(move || wire::decode(&bytes))
-                    .await
-                    .map_err(|error| unavailable(&node, &error))?,
-            };
-            decoded.map_err(|error| unavailable(&node, &error))
+            decoded(&node, body(&node, response).await?, wire::decode).await
         })
         .await
+    }
+
+    async fn partials_together(&self, requests: &[PartialsRequest]) -> Result<Vec<Vec<Partials>>, LiveError> {
+        let by_node = self.ask(|node| async move {
+            let url = path(&node, &["v1", "partials", "together"]);
+            let response = self.client.post(url).json(requests).send().await;
+            let views = decoded(&node, body(&node, response).await?, wire::decode_together).await?;
+            if views.len() != requests.len() {
+                let found = format!("it told of {} views, asked for {}", views.len(), requests.len());
+                return Err(unavailable(&node, &found));
+            }
+            Ok(vec![views])
+        });
+        let mut together = vec![Vec::new(); requests.len()];
+        for views in by_node.await? {
+            for (all, replies) in together.iter_mut().zip(views) {
+                all.extend(replies);
+            }
+        }
+        Ok(together)
     }
 
     async fn status(&self, stream: &str) -> Result<Vec<LiveStatus>, LiveError> {
@@ -134,6 +147,20 @@ fn path(node: &Url, parts: &[&str]) -> Url {
         segments.pop_if_empty().extend(parts);
     }
     url
+}
+
+async fn decoded<T: Send + 'static>(
+    node: &Url,
+    bytes: bytes::Bytes,
+    decode: fn(&[u8]) -> Result<T, wire::WireError>,
+) -> Result<T, LiveError> {
+    let decoded = match bytes.len() <= INLINE_BYTES {
+        true => decode(&bytes),
+        false => tokio::task::spawn_blocking(move || decode(&bytes))
+            .await
+            .map_err(|error| unavailable(node, &error))?,
+    };
+    decoded.map_err(|error| unavailable(node, &error))
 }
 
 async fn body(
