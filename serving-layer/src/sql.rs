@@ -27,6 +27,7 @@ pub use workers::SqlSettings;
 use crate::answer::Block;
 use crate::ask::Serving;
 use crate::refusal::{Reason, Refusal, nearest};
+use crate::turns::beside;
 use names::{Names, names};
 use tables::{Cut, Handed, Known, Pieces};
 use workers::{Worker, Workers};
@@ -35,6 +36,8 @@ use workers::{Worker, Workers};
 const TABLES_SHARE: u64 = 3;
 /// A result larger than this is not given, however many rows it has.
 const MOST_RESULT_BYTES: u64 = 32 << 20;
+/// A parse tree takes a hundred times the text's room.
+const MOST_TREE_BYTES: usize = 4 << 20;
 
 /// Answers statements, where that is switched on.
 pub struct Sql {
@@ -168,7 +171,13 @@ impl Asked<'_> {
             Reply::Read { tree } => tree,
             other => return Err(self.unexpected(other, &[])),
         };
-        let names = names(&tree).map_err(|unfit| {
+        if tree.len() > MOST_TREE_BYTES {
+            return Err(Refusal::new(
+                Reason::TooLarge,
+                "the statement is too long: hand values over as parameters",
+            ));
+        }
+        let names = beside(move || names(&tree)).await?.map_err(|unfit| {
             let position = unfit.position;
             self.question.place(unfit.refusal(), position)
         })?;

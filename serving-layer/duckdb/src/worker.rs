@@ -32,6 +32,8 @@ pub enum WorkerError {
     Frame(#[from] FrameError),
     #[error("its server asks out of turn")]
     OutOfTurn,
+    #[error("a statement broke off in the middle")]
+    Broken,
     #[error(transparent)]
     Engine(#[from] crate::EngineError),
 }
@@ -62,7 +64,7 @@ pub fn serve(memory: u64, input: &mut impl Read, output: &mut impl Write) -> Res
             Ok(Ok(Ended::Closed)) => return Ok(()),
             Ok(Err(error)) => return Err(error),
             // What a panic leaves behind is nothing to go on with.
-            Err(_) => return Err(WorkerError::OutOfTurn),
+            Err(_) => return Err(WorkerError::Broken),
         }
         // Ahead of the next statement, so that none waits for it.
         drop(database);

@@ -1,5 +1,6 @@
 //! The answer to a statement: Arrow rows, and what they were made of.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,20 +145,19 @@ fn columns(names: &Names, handed: &[Handed]) -> Option<Vec<Column>> {
 
 /// A name that occurs again gets a number: rows as objects would lose a column otherwise.
 fn distinct(rows: RecordBatch) -> RecordBatch {
-    let mut names: Vec<String> = Vec::with_capacity(rows.num_columns());
-    for field in rows.schema().fields() {
+    let schema = rows.schema();
+    let mut taken: HashSet<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+    let mut again: HashMap<&str, usize> = HashMap::new();
+    let mut fields: Vec<Field> = Vec::with_capacity(rows.num_columns());
+    for field in schema.fields() {
+        let number = again.entry(field.name()).or_default();
         let mut name = field.name().clone();
-        for number in 1.. {
-            if !names.contains(&name) {
-                break;
-            }
+        while *number > 0 && !taken.insert(name.clone()) {
             name = format!("{}_{number}", field.name());
+            *number += 1;
         }
-        names.push(name);
+        *number = (*number).max(1);
+        fields.push(field.as_ref().clone().with_name(name).with_nullable(true));
     }
-    let fields: Vec<Field> = (rows.schema().fields().iter().zip(names))
-        .map(|(field, name)| field.as_ref().clone().with_name(name).with_nullable(true))
-        .collect();
-    let schema = Arc::new(Schema::new(fields));
-    rows.clone().with_schema(schema).unwrap_or(rows)
+    rows.clone().with_schema(Arc::new(Schema::new(fields))).unwrap_or(rows)
 }

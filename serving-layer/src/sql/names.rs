@@ -84,9 +84,9 @@ pub fn names(tree: &str) -> Result<Names, Unfit> {
             return Err(unfit(&format!("found {found} statements, expected one SELECT")));
         }
     };
-    let mut walk = Walk { scope: Vec::new(), names: Names::default(), texts: BTreeSet::new(), all: false };
+    let mut walk = Walk::default();
     walk.walk(statement)?;
-    let is_whole_row = |named: &Named| walk.texts.contains(&named.alias);
+    let is_whole_row = |named: &Named| walk.alone.contains(&named.alias);
     let all = walk.all || walk.names.tables.iter().any(is_whole_row);
     let Walk { mut names, texts, .. } = walk;
     names.columns = (!all).then_some(texts);
@@ -100,11 +100,14 @@ impl Unfit {
     }
 }
 
+#[derive(Default)]
 struct Walk {
     /// Names of common table expressions that are visible, in lower case.
     scope: Vec<String>,
     names: Names,
     texts: BTreeSet<String>,
+    /// References of one name: a column's, or a table's for its whole row.
+    alone: BTreeSet<String>,
     all: bool,
 }
 
@@ -173,6 +176,11 @@ impl Walk {
             "SHOW_REF" | "PIVOT" | "STAR" | "POSITIONAL_REFERENCE" => self.all = true,
             "FUNCTION" if REFUSED_FUNCTIONS.contains(&function(node).as_str()) => {
                 return unfit(format!("the function {} is not offered here", function(node)));
+            }
+            "COLUMN_REF" => {
+                if let Some([Json::String(name)]) = node["column_names"].as_array().map(Vec::as_slice) {
+                    self.alone.insert(name.to_lowercase());
+                }
             }
             _ => {}
         }

@@ -147,23 +147,23 @@ impl Cut {
             })
             .collect();
         loop {
-            let definitions = definitions(serving, state, &views).await?;
-            if definitions.is_empty() {
+            let asked = definitions(serving, state, &views).await?;
+            if asked.is_empty() {
                 let loaded = state.current();
                 let block = block(state, loaded.as_deref(), None);
                 return Ok(Cut { block, loaded, merged: BTreeMap::new() });
             }
-            let halves = serving.live_halves(state, &definitions).await?;
+            let halves = serving.live_halves(state, &asked).await?;
             // A version that holds another definition may have come into service meanwhile.
-            let now = super::tables::definitions(serving, state, &views).await?;
-            if now.iter().map(|view| &view.hash).ne(definitions.iter().map(|view| &view.hash)) {
+            let now = definitions(serving, state, &views).await?;
+            if now.iter().map(|view| &view.hash).ne(asked.iter().map(|view| &view.hash)) {
                 continue;
             }
             let first = &halves[0];
-            let block = block(state, first.held(&definitions[0]), first.live.as_ref());
+            let block = block(state, first.held(&asked[0]), first.live.as_ref());
             let loaded = first.loaded.clone();
             let named = views.iter().map(|view| view.name.clone());
-            let merged = named.zip(definitions.into_iter().zip(halves)).collect();
+            let merged = named.zip(asked.into_iter().zip(halves)).collect();
             return Ok(Cut { block, loaded, merged });
         }
     }

@@ -18,6 +18,8 @@ use crate::turns::{Turn, Turns};
 
 /// How long a process may take until it is ready.
 const READY: Duration = Duration::from_secs(10);
+/// A worker says no more than this at once.
+const MOST_REPLY_BYTES: usize = 128 << 20;
 
 /// Settings of SQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +123,8 @@ impl Worker {
     async fn start(settings: &SqlSettings) -> Result<(Worker, String), WorkerError> {
         let mut command = Command::new(&settings.program);
         command.args(&settings.arguments).env_clear().current_dir("/").kill_on_drop(true);
+        // Ctrl-C in a terminal is the server's alone: it drains first.
+        command.process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(WorkerError::Start)?;
         let (input, output) = child.stdin.take().zip(child.stdout.take()).ok_or(WorkerError::OutOfTurn)?;
@@ -152,6 +156,9 @@ impl Worker {
             return Err(self.end().await);
         }
         let head = Head::read(head)?;
+        if head.bytes > MOST_REPLY_BYTES {
+            return Err(FrameError::TooLarge(head.bytes).into());
+        }
         let mut payload = Vec::new();
         // Grows with what arrives, not with what is claimed.
         let read = (&mut self.output).take(head.bytes as u64).read_to_end(&mut payload).await;
@@ -176,6 +183,11 @@ impl From<WorkerError> for Refusal {
             WorkerError::Ended(how) => Refusal::new(
                 Reason::TooLarge,
                 format!("the statement took more memory, time or nesting than a worker may have ({how})"),
+            ),
+            // It writes what it was asked for, so it was asked for what has no form.
+            WorkerError::Frame(error) => Refusal::new(
+                Reason::WrongQuestion,
+                format!("the result cannot be handed back, its types may be nested too deeply: {error}"),
             ),
             error => {
                 tracing::error!(%error, "a SQL worker is at fault");

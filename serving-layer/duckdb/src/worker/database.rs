@@ -67,13 +67,14 @@ impl Database {
         Ok(database)
     }
 
-    /// Runs whatever it is, as only a test would.
-    pub fn execute(&self, sql: &str) -> Result<(), EngineError> {
+    /// Runs whatever it is, unlooked at: for showing what the locks hold alone. The number of rows that came of it.
+    pub fn execute(&self, sql: &str) -> Result<usize, EngineError> {
         let mut statement = self.connection.prepare(sql)?;
+        let mut rows = 0;
         for batch in statement.stream_arrow([])? {
-            batch?;
+            rows += batch?.num_rows();
         }
-        Ok(())
+        Ok(rows)
     }
 
     /// One `SELECT` as a tree.
