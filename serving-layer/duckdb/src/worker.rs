@@ -1,7 +1,7 @@
 //! The worker: runs statements of people who are not trusted, in a process that can do nothing else.
 //!
-//! Guarantee: a statement sees the tables that it was handed and nothing beside. Each has a database of its own, in memory,
-//! that no other statement has seen. Whatever it does, the process can open no file and no connection, has an address
+//! Guarantee: a statement sees the tables that it was handed and nothing beside: the database, in memory, is empty before
+//! and after each. Whatever it does, the process can open no file and no connection, has an address
 //! space and processor time that end, and is killed by its server at the statement's deadline. DuckDB's settings say the
 //! same once more, and are locked.
 
@@ -40,7 +40,7 @@ pub enum WorkerError {
 
 /// Serves one server until that closes the stream. `memory` is what the process may take beyond what it begins with.
 pub fn serve(memory: u64, input: &mut impl Read, output: &mut impl Write) -> Result<(), WorkerError> {
-    // The first database initializes what an engine reads from the system; those that follow find it there.
+    // DuckDB reads of the system what it wants to know as long as it can.
     let mut database = Database::open(memory, Locks::All)?;
     let confined = confine(memory)?;
     send(output, &Reply::Ready(Ready { landlock: confined.landlock.clone() }))?;
@@ -55,20 +55,18 @@ pub fn serve(memory: u64, input: &mut impl Read, output: &mut impl Write) -> Res
                 continue;
             }
         };
-        let again = || confined.has_room();
-        match catch_unwind(AssertUnwindSafe(|| statement(&database, &sql, input, output))) {
-            Ok(Ok(Ended::Done { truncated })) => {
-                send(output, &Reply::Done(Done { truncated, again: again() }))?;
+        // What a panic leaves behind is nothing to go on with.
+        let ended = catch_unwind(AssertUnwindSafe(|| statement(&mut database, &sql, input, output)));
+        let ended = ended.unwrap_or(Err(WorkerError::Broken))?;
+        // Before anybody hears that it is over.
+        database.empty()?;
+        match ended {
+            Ended::Done { truncated } => {
+                send(output, &Reply::Done(Done { truncated, again: confined.has_room() }))?;
             }
-            Ok(Ok(Ended::Refused(refused))) => send(output, &Reply::Refused(refused))?,
-            Ok(Ok(Ended::Closed)) => return Ok(()),
-            Ok(Err(error)) => return Err(error),
-            // What a panic leaves behind is nothing to go on with.
-            Err(_) => return Err(WorkerError::Broken),
+            Ended::Refused(refused) => send(output, &Reply::Refused(refused))?,
+            Ended::Closed => return Ok(()),
         }
-        // Ahead of the next statement, so that none waits for it.
-        drop(database);
-        database = Database::open(memory, Locks::All)?;
     }
 }
 
@@ -79,7 +77,7 @@ enum Ended {
 }
 
 fn statement(
-    database: &Database,
+    database: &mut Database,
     sql: &str,
     input: &mut impl Read,
     output: &mut impl Write,

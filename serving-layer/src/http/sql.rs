@@ -2,10 +2,10 @@
 
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 
-use super::slow::{Body, Room};
+use super::slow::{self, Body, Room};
 use super::{answers, body};
 use crate::query;
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal};
 use crate::sql::{Question, Sql};
 
 pub async fn post(
@@ -20,6 +20,10 @@ pub async fn post(
     let is_text = request.content_type().eq_ignore_ascii_case("application/sql");
     let body = body::read(payload, body::MOST_QUESTION_BYTES).await?;
     let question = if is_text { Question::from_text(body)? } else { Question::from_json(&body)? };
-    let answer = sql.ask(question).await?;
+    // Nobody reads what is refused then: it is the worker that has to hear of it.
+    let answer = tokio::select! {
+        answer = sql.ask(question) => answer?,
+        () = slow::gone(&request) => return Err(Refusal::new(Reason::TooSlow, "the one who asked has gone")),
+    };
     answers::respond(&request, &room, answer, format).await
 }

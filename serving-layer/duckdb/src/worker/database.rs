@@ -1,6 +1,6 @@
-//! A database for one statement.
+//! A database for one statement after another.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -33,6 +33,8 @@ pub enum Locks {
 /// A database in memory, without any of the machine's files.
 pub struct Database {
     connection: duckdb::Connection,
+    /// What the statement was handed.
+    tables: BTreeSet<TableName>,
 }
 
 /// What DuckDB says, with `errors_as_json`.
@@ -57,8 +59,11 @@ impl Database {
             .enable_autoload_extension(false)?
             .threads(1)?
             .max_memory(&format!("{}B", memory / 4 * 3))?
+            // Threads that were there before the process is confined would not be.
+            .with("async_threads", "0")?
             .with("temp_directory", "")?;
-        let database = Database { connection: duckdb::Connection::open_in_memory_with_flags(config)? };
+        let connection = duckdb::Connection::open_in_memory_with_flags(config)?;
+        let database = Database { connection, tables: BTreeSet::new() };
         if locks == Locks::All {
             for lock in LOCKS {
                 database.connection.execute_batch(lock)?;
@@ -96,7 +101,8 @@ impl Database {
     }
 
     /// Adds rows to a table, which the first ones make.
-    pub(super) fn add(&self, table: &TableName, rows: RecordBatch) -> Result<(), Refused> {
+    pub(super) fn add(&mut self, table: &TableName, rows: RecordBatch) -> Result<(), Refused> {
+        self.tables.insert(table.clone());
         let schema = table.schema.as_deref().unwrap_or("main");
         let columns = rows.schema();
         let columns: Result<Vec<String>, Refused> = (columns.fields().iter())
@@ -120,6 +126,19 @@ impl Database {
             appender.flush()
         };
         append().map_err(|error| refused(&error))
+    }
+
+    /// Drops what the statement was handed; it can have made nothing itself.
+    pub(super) fn empty(&mut self) -> Result<(), EngineError> {
+        while let Some(table) = self.tables.pop_first() {
+            let schema = quoted(table.schema.as_deref().unwrap_or("main"));
+            let drop = format!("DROP TABLE IF EXISTS {schema}.{}", quoted(&table.name));
+            // A table whose making failed may lack its schema too.
+            let made = format!("CREATE SCHEMA IF NOT EXISTS {schema}");
+            self.connection.execute_batch(&made)?;
+            self.connection.execute_batch(&drop)?;
+        }
+        Ok(())
     }
 
     /// Gives the result to `take`, piece by piece, until that has enough.
