@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{Field, Schema};
-use arrow::record_batch::RecordBatch;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use serde::Serialize;
 use watershed_schemas::measure::ErrorBound;
 
@@ -159,5 +159,7 @@ fn distinct(rows: RecordBatch) -> RecordBatch {
         *number = (*number).max(1);
         fields.push(field.as_ref().clone().with_name(name).with_nullable(true));
     }
-    rows.clone().with_schema(Arc::new(Schema::new(fields))).unwrap_or(rows)
+    let count = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    let schema = Arc::new(Schema::new(fields));
+    RecordBatch::try_new_with_options(schema, rows.columns().to_vec(), &count).unwrap_or(rows)
 }
