@@ -36,6 +36,7 @@ mod simulation;
 mod sketches;
 mod speed;
 mod split;
+mod sql;
 mod states;
 mod store;
 mod superseded;

@@ -26,7 +26,7 @@ use watershed_serving::http::{ServeSettings, Server};
 use watershed_store::Store;
 
 use crate::support::serving::{
-    DAY, HOUR, NEW_YEAR, ScriptedLive, Trip, client, offsets, project, publish, trip,
+    DAY, HOUR, NEW_YEAR, ScriptedLive, Trip, client, offsets, project, publish, sql_settings, trip,
 };
 
 /// Takes every event and keeps it.
@@ -119,6 +119,8 @@ impl World {
         live.open(&watershed, &[(0, above.to_vec()), (1, Vec::new())]);
         live.reach(offsets(&[(0, (below.len() + above.len()) as i64), (1, 0)]));
         let (own, taken) = (live.clone(), Some(sink.clone() as Arc<dyn Sink>));
+        let sql = Some(sql_settings(Duration::from_secs(20), 1).await);
+        let settings = ServeSettings { sql, ..settings };
         let server = Server::start(settings, project, store, own, None, taken).await;
         let server = server.expect("the server starts");
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -156,6 +158,18 @@ impl World {
         let body: Json = response.json().await.expect("the body is JSON");
         assert_eq!(status, 200, "{question}: {body}");
         body
+    }
+
+    async fn sql(&self, key: &str, sql: &str) -> Json {
+        let response = self.post("/v1/sql", key, json!({ "sql": sql }).to_string()).await;
+        let status = response.status();
+        let body: Json = response.json().await.expect("the body is JSON");
+        assert_eq!(status, 200, "{sql}: {body}");
+        body
+    }
+
+    async fn sql_refused(&self, key: &str, sql: &str) -> (u16, Json) {
+        problem(self.post("/v1/sql", key, json!({ "sql": sql }).to_string()).await).await
     }
 
     /// A refusal that must be one.

@@ -35,6 +35,7 @@ pub struct Settings {
     pub batch: Batch,
     pub serve: Serve,
     pub security: Security,
+    pub sql: Sql,
     pub log: Log,
     pub traces: Traces,
 }
@@ -126,6 +127,21 @@ pub struct Serve {
     pub wait_for_partitions: Span,
     /// How long a server that was told to stop answers on while it says that it is not ready.
     pub drain: Span,
+}
+
+/// `POST /v1/sql`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sql {
+    pub enabled: bool,
+    /// Statements at once, each in a process of its own; none: one per core, two at least.
+    pub workers: Option<Count>,
+    /// What such a process may take; a third of it is for the tables that a statement names.
+    pub memory: Size,
+    /// After this long a statement is ended.
+    pub timeout: Span,
+    /// The largest limit that may be asked for.
+    pub max_rows: Count,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -220,6 +236,18 @@ impl Default for Serve {
     }
 }
 
+impl Default for Sql {
+    fn default() -> Self {
+        Sql {
+            enabled: true,
+            workers: None,
+            memory: Size(512 << 20),
+            timeout: Span(Duration::from_secs(10)),
+            max_rows: Count(1_000_000),
+        }
+    }
+}
+
 impl Default for Traces {
     fn default() -> Self {
         Traces { endpoint: None, service: text("watershed"), share: Share(1.0) }
@@ -286,6 +314,13 @@ impl Settings {
         if !(1..=512).contains(&workers) {
             bail!("setting serve.workers: found {workers}, expected 1 to 512");
         }
+        let workers = self.sql.workers.map_or(1, |workers| workers.0);
+        if !(1..=64).contains(&workers) {
+            bail!("setting sql.workers: found {workers}, expected 1 to 64");
+        }
+        if self.sql.memory.0 < 128 << 20 {
+            bail!("setting sql.memory: found {}, expected at least 128MiB", self.sql.memory);
+        }
         let counts = [
             ("batch.chunk_rows", self.batch.chunk_rows.0),
             ("batch.chunk_bytes", self.batch.chunk_bytes.0),
@@ -298,6 +333,7 @@ impl Settings {
             ("batch.lease", self.batch.lease),
             ("batch.stall_timeout", self.batch.stall_timeout),
             ("speed.checkpoint_interval", self.speed.checkpoint_interval),
+            ("sql.timeout", self.sql.timeout),
         ];
         let mut nothing = (counts.iter().filter(|(_, count)| *count == 0).map(|(name, _)| *name))
             .chain(spans.iter().filter(|(_, span)| span.0.is_zero()).map(|(name, _)| *name));

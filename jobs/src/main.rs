@@ -1,5 +1,6 @@
 //! The command: everything that people and crontabs call. What it does is in the layers; here it is told what to do.
 
+mod asking;
 mod batch;
 mod check;
 mod clock;
@@ -23,7 +24,11 @@ mod scheduler;
 mod security;
 mod serve;
 mod speed;
+mod sql;
+#[cfg(feature = "duckdb")]
+mod sql_worker;
 mod stack;
+mod table;
 mod traces;
 mod up;
 mod verify;
@@ -78,6 +83,12 @@ enum Verb {
     Key(key::Action),
     /// Ask a running server about a view
     Query(Box<query::Arguments>),
+    /// Ask a running server in SQL: views, batch.<view> and events.<stream>
+    Sql(sql::Arguments),
+    /// Runs statements for a server, in a process that can do nothing else
+    #[cfg(feature = "duckdb")]
+    #[command(hide = true)]
+    SqlWorker(sql_worker::Arguments),
     /// Recompute the newest versions with DuckDB, from the events alone, and compare every cell
     Verify(verify::Arguments),
     /// List a stream's versions
@@ -90,6 +101,11 @@ enum Verb {
 
 fn main() -> ExitCode {
     let command = Command::parse();
+    // Before there is a thread that could do more than this one.
+    #[cfg(feature = "duckdb")]
+    if let Verb::SqlWorker(arguments) = command.verb {
+        return sql_worker::work(&arguments);
+    }
     // HTTP clients take their cryptography from the process. One that is there already is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -130,6 +146,9 @@ async fn act(verb: Verb, place: Place) -> anyhow::Result<ExitCode> {
         Verb::Produce(arguments) => produce::produce(&place, arguments).await,
         Verb::Key(action) => key::key(&place, action),
         Verb::Query(arguments) => query::query(&place, &arguments).await,
+        Verb::Sql(arguments) => sql::sql(&place, &arguments).await,
+        #[cfg(feature = "duckdb")]
+        Verb::SqlWorker(arguments) => Ok(sql_worker::work(&arguments)),
         Verb::Verify(arguments) => verify::verify(&place, arguments).await,
         Verb::Versions(arguments) => versions::versions(&place, arguments).await,
         Verb::Rollback(arguments) => rollback::rollback(&place, arguments).await,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use watershed_schemas::sink::Sink;
 use watershed_serving::http::{ServeSettings, Server};
 use watershed_serving::live::Peers;
+use watershed_serving::sql::SqlSettings;
 
 use crate::config::Settings;
 use crate::kafka::Kafka;
@@ -73,12 +74,36 @@ pub fn serve_settings(workspace: &Workspace) -> anyhow::Result<ServeSettings> {
         certificates: security::certificates(workspace)?,
         cors_origins: settings.security.cors_origins.0.clone(),
         open_metrics: settings.security.open_metrics.0 || security::is_here(&serve.listen.0),
+        sql: sql_settings(settings),
     })
 }
 
 /// `http` or `https`: what a server with these settings speaks.
 pub fn scheme(settings: &Settings) -> &'static str {
     if settings.security.tls.certificate.is_some() { "https" } else { "http" }
+}
+
+/// Workers are this very command: also after another one was put in its place on disk.
+#[cfg(feature = "duckdb")]
+fn sql_settings(settings: &Settings) -> Option<SqlSettings> {
+    let sql = &settings.sql;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).max(2);
+    let memory = sql.memory.0;
+    let arguments = ["sql-worker".to_string(), "--memory".to_string(), memory.to_string()];
+    sql.enabled.then(|| SqlSettings {
+        program: "/proc/self/exe".into(),
+        arguments: arguments.map(Into::into).to_vec(),
+        workers: sql.workers.and_then(|workers| usize::try_from(workers.0).ok()).unwrap_or(cores),
+        memory,
+        timeout: sql.timeout.0,
+        max_rows: sql.max_rows.0,
+    })
+}
+
+/// Nothing that could run a statement is linked.
+#[cfg(not(feature = "duckdb"))]
+fn sql_settings(_: &Settings) -> Option<SqlSettings> {
+    None
 }
 
 /// Waits until `/readyz` says so.

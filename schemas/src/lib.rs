@@ -27,6 +27,7 @@ pub mod project;
 pub mod schedule;
 pub mod sink;
 pub mod sql;
+pub mod sql_worker;
 pub mod states;
 pub mod stream;
 pub mod superseded;

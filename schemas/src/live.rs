@@ -147,6 +147,16 @@ pub trait LiveSource: Send + Sync {
     /// One reply per speed node that holds partitions of the stream.
     async fn partials(&self, request: &PartialsRequest) -> Result<Vec<Partials>, LiveError>;
 
+    /// The same for several views of one stream: per request one reply per node. A node cuts each of its partitions at one
+    /// moment for all of them. One after the other, as here, they are cut alike only while nothing moves.
+    async fn partials_together(&self, requests: &[PartialsRequest]) -> Result<Vec<Vec<Partials>>, LiveError> {
+        let mut replies = Vec::with_capacity(requests.len());
+        for request in requests {
+            replies.push(self.partials(request).await?);
+        }
+        Ok(replies)
+    }
+
     async fn status(&self, stream: &str) -> Result<Vec<LiveStatus>, LiveError>;
 
     /// The streams that a node within this very process follows: whoever tells of this process tells of these. None

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use chrono::DateTime;
 use tracing::Instrument as _;
 use watershed_schemas::keys::Keys;
-use watershed_schemas::live::{LiveError, PartialsRequest};
+use watershed_schemas::live::{LiveError, Partials, PartialsRequest};
 use watershed_schemas::manifest::Version;
 use watershed_schemas::offsets::Offsets;
 use watershed_schemas::states::StateTable;
@@ -39,6 +39,9 @@ use tables::Tables;
 const INLINE_CELLS: usize = 20_000;
 /// Decoding a cell takes longer than looking at one.
 const INLINE_DECODED: usize = 2_000;
+/// How often several views are asked for again that were not cut alike, and the pause between.
+const MOST_APART: usize = 20;
+const BETWEEN: Duration = Duration::from_millis(10);
 
 /// Answers questions from the streams' versions in service and the speed layer.
 pub struct Serving {
@@ -57,20 +60,20 @@ pub struct Serving {
 }
 
 /// What an answer is made of: a version, and for live questions the states at or above its watershed.
-struct Halves {
-    loaded: Option<Arc<Loaded>>,
-    live: Option<Live>,
+pub(crate) struct Halves {
+    pub(crate) loaded: Option<Arc<Loaded>>,
+    pub(crate) live: Option<Live>,
 }
 
 /// The live half, as far as there is one.
-struct Live {
+pub(crate) struct Live {
     chosen: Chosen,
-    tables: Vec<Arc<StateTable>>,
+    pub(crate) tables: Vec<Arc<StateTable>>,
     missing: Option<Missing>,
 }
 
 /// Why there is no live half.
-struct Missing {
+pub(crate) struct Missing {
     reason: String,
     /// It is on its way from one speed node to another.
     passing: bool,
@@ -121,7 +124,7 @@ impl Serving {
 
     /// The definition in which a view is answered: that of the version which is asked, if it holds the view, else the
     /// project's.
-    async fn definition(
+    pub(crate) async fn definition(
         &self,
         state: &StreamState,
         view: &Arc<View>,
@@ -229,7 +232,8 @@ impl Serving {
             return Ok(kept);
         }
         if !plan.batch_only {
-            return self.live_halves(state, view).await.map(Arc::new);
+            let mut halves = self.live_halves(state, std::slice::from_ref(view)).await?;
+            return Ok(Arc::new(halves.pop().expect("one view has one pair of halves")));
         }
         let continued = cursor.and_then(|cursor| cursor.pin.version());
         let Some(version) = plan.as_of.or(continued) else {
@@ -246,42 +250,60 @@ impl Serving {
         Ok(Arc::new(halves))
     }
 
-    /// A version and the states at or above its watershed. Should the epoch be gone because a newer version
-    /// took over meanwhile, that one is asked for.
-    async fn live_halves(&self, state: &StreamState, view: &Arc<View>) -> Result<Halves, Refusal> {
+    /// A version and the states at or above its watershed, of several views alike: all are folds of the same records.
+    /// Should the epoch be gone because a newer version took over meanwhile, that one is asked for.
+    pub(crate) async fn live_halves(
+        &self,
+        state: &StreamState,
+        views: &[Arc<View>],
+    ) -> Result<Vec<Halves>, Refusal> {
         let mut loaded = state.current();
         let mut hand_over = HandOver::new(self.wait_for_partitions);
+        let mut apart = 0;
         loop {
-            let held = loaded.as_ref().filter(|loaded| loaded.views.contains_key(&view.name));
-            let watershed = held.map(|held| &held.manifest.watershed);
-            let request = PartialsRequest {
-                stream: view.stream.name.clone(),
-                view: view.name.clone(),
-                view_hash: view.hash.clone(),
-                watershed: watershed.cloned().unwrap_or_default(),
-            };
-            let error = match self.streams.live().partials(&request).await {
+            let holds = |view: &View| loaded.as_ref().filter(|loaded| loaded.views.contains_key(&view.name));
+            let watershed = |view: &View| holds(view).map(|held| &held.manifest.watershed);
+            let error = match self.partials(views, watershed).await {
                 Ok(replies) => {
-                    let chosen = choose(replies, watershed);
-                    let end = ends(state, &chosen, watershed);
-                    if !hand_over::unheld(&end, &chosen).is_empty()
-                        && hand_over.wait(state, &self.streams.store).await
-                    {
+                    let chosen: Vec<Chosen> = (views.iter().zip(replies))
+                        .map(|(view, replies)| choose(replies, watershed(view)))
+                        .collect();
+                    let unheld = views.iter().zip(&chosen).any(|(view, chosen)| {
+                        !hand_over::unheld(&ends(state, chosen, watershed(view)), chosen).is_empty()
+                    });
+                    if unheld && hand_over.wait(state, &self.streams.store).await {
                         loaded = state.current();
                         continue;
                     }
-                    if let (None, Some(loaded)) = (held, &loaded)
-                        && let Some((partition, found)) = chosen.begins_elsewhere(&loaded.manifest.origin)
-                    {
-                        let expected = loaded.manifest.origin.get(partition);
-                        return Err(Refusal::not_ready(format!(
-                            "view {} is in no version yet, and partition {partition} is folded from offset {found}, \
-                             where the log began at {expected}",
-                            view.name
-                        )));
+                    // Nodes on the way from one to another may be chosen differently for a moment.
+                    if chosen.windows(2).any(|pair| pair[0].live != pair[1].live) {
+                        apart += 1;
+                        if apart > MOST_APART {
+                            return Err(Refusal::not_ready(
+                                "the speed layer's views are apart for the moment",
+                            ));
+                        }
+                        self.streams.store.sleep(BETWEEN).await;
+                        loaded = state.current();
+                        continue;
                     }
-                    let tables = self.decode(view, &chosen).await?;
-                    return Ok(Halves { loaded, live: Some(Live { chosen, tables, missing: None }) });
+                    let mut halves = Vec::with_capacity(views.len());
+                    for (view, chosen) in views.iter().zip(chosen) {
+                        if let (None, Some(loaded)) = (holds(view), &loaded)
+                            && let Some((partition, found)) = chosen.begins_elsewhere(&loaded.manifest.origin)
+                        {
+                            let expected = loaded.manifest.origin.get(partition);
+                            return Err(Refusal::not_ready(format!(
+                                "view {} is in no version yet, and partition {partition} is folded from offset \
+                                 {found}, where the log began at {expected}",
+                                view.name
+                            )));
+                        }
+                        let tables = self.decode(view, &chosen).await?;
+                        let live = Live { chosen, tables, missing: None };
+                        halves.push(Halves { loaded: loaded.clone(), live: Some(live) });
+                    }
+                    return Ok(halves);
                 }
                 Err(error) => error,
             };
@@ -298,15 +320,39 @@ impl Serving {
                 continue;
             }
             // With neither half there is nothing to answer from.
-            if held.is_none() {
+            if let Some(view) = views.iter().find(|view| holds(view).is_none()) {
                 return Err(Refusal::not_ready(format!(
                     "view {} has no version yet, and {error}",
                     view.name
                 )));
             }
-            let missing = Some(Missing { reason: error.to_string(), passing });
-            let live = Live { chosen: Chosen::default(), tables: Vec::new(), missing };
-            return Ok(Halves { loaded, live: Some(live) });
+            let without = |_: &Arc<View>| {
+                let missing = Some(Missing { reason: error.to_string(), passing });
+                let live = Live { chosen: Chosen::default(), tables: Vec::new(), missing };
+                Halves { loaded: loaded.clone(), live: Some(live) }
+            };
+            return Ok(views.iter().map(without).collect());
+        }
+    }
+
+    /// The live states of several views; `watershed` is that of the version which holds a view, if one does.
+    async fn partials<'a>(
+        &self,
+        views: &[Arc<View>],
+        watershed: impl Fn(&View) -> Option<&'a Offsets>,
+    ) -> Result<Vec<Vec<Partials>>, LiveError> {
+        let request = |view: &Arc<View>| PartialsRequest {
+            stream: view.stream.name.clone(),
+            view: view.name.clone(),
+            view_hash: view.hash.clone(),
+            watershed: watershed(view).cloned().unwrap_or_default(),
+        };
+        match views {
+            [view] => Ok(vec![self.streams.live().partials(&request(view)).await?]),
+            views => {
+                let requests: Vec<PartialsRequest> = views.iter().map(request).collect();
+                self.streams.live().partials_together(&requests).await
+            }
         }
     }
 
@@ -346,7 +392,7 @@ impl Serving {
 
 impl Halves {
     /// The version, if it holds the view in this very definition.
-    fn held(&self, view: &View) -> Option<&Loaded> {
+    pub(crate) fn held(&self, view: &View) -> Option<&Loaded> {
         self.loaded.as_deref().filter(|loaded| loaded.views.contains_key(&view.name))
     }
 
@@ -476,7 +522,7 @@ fn explain_halves(plan: &Plan, held: Option<&Loaded>, live: Option<&Live>) -> Ve
 }
 
 /// Where an answer comes from.
-fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Block {
+pub(crate) fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Live>) -> Block {
     let manifest = held.map(|held| &held.manifest);
     let gaps = manifest.map(|manifest| manifest.gaps.clone()).unwrap_or_default();
     let version = manifest.map(|manifest| manifest.version.0);

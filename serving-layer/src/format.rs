@@ -3,10 +3,13 @@
 //! JSON carries where an answer comes from in its body; the other forms in the header
 //! `Watershed-Answer` (and Arrow and Parquet in their schema's metadata, so that a saved file keeps it).
 
+mod cells;
 mod columnar;
 mod json;
+mod statement;
 mod text;
 
+pub use columnar::array;
 pub use json::{block, block_of, columns as meta, rows_by_key};
 
 use utoipa::ToSchema;
@@ -67,21 +70,52 @@ impl Format {
         FORMATS.iter().find(|(format, ..)| *format == self).map_or("application/json", |(_, _, media)| *media)
     }
 
-    pub fn write(self, answer: &Answer) -> Result<Vec<u8>, Refusal> {
+    fn write(self, answer: &Answer) -> Result<Vec<u8>, Refusal> {
         match self {
             Format::Json => Ok(json::document(answer)),
             Format::Ndjson => Ok(json::lines(answer)),
             Format::Csv => text::csv(answer).map_err(failed),
-            Format::Arrow => columnar::arrow(answer).map_err(failed),
-            Format::Parquet => columnar::parquet(answer).map_err(failed),
+            Format::Arrow => columnar::batch(answer).and_then(|rows| columnar::arrow(&rows)).map_err(failed),
+            Format::Parquet => {
+                let rows = columnar::batch(answer).map_err(failed)?;
+                columnar::parquet(&rows).map_err(failed)
+            }
         }
     }
 }
 
-/// What the header `Watershed-Answer` holds: JSON in ASCII alone, which every client reads alike.
-pub fn header(answer: &Answer) -> String {
+/// What can be written in every form.
+pub trait Document: Send + 'static {
+    /// How many values it has, for a guess at how long writing takes.
+    fn values(&self) -> usize;
+
+    fn write(&self, format: Format) -> Result<Vec<u8>, Refusal>;
+
+    /// What the header `Watershed-Answer` holds: JSON in ASCII alone, which every client reads alike.
+    fn header(&self) -> String;
+}
+
+impl Document for Answer {
+    fn values(&self) -> usize {
+        self.rows * self.columns.len()
+    }
+
+    fn write(&self, format: Format) -> Result<Vec<u8>, Refusal> {
+        format.write(self)
+    }
+
+    fn header(&self) -> String {
+        header(self)
+    }
+}
+
+fn header(answer: &Answer) -> String {
+    ascii(&json::head(answer))
+}
+
+fn ascii(text: &str) -> String {
     let mut ascii = String::new();
-    for unit in json::head(answer).encode_utf16() {
+    for unit in text.encode_utf16() {
         match u8::try_from(unit) {
             Ok(byte @ 0x20..0x7f) => ascii.push(char::from(byte)),
             _ => ascii.push_str(&format!("\\u{unit:04x}")),

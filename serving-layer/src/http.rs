@@ -22,6 +22,7 @@ mod query;
 mod routes;
 mod server;
 mod slow;
+mod sql;
 mod status;
 mod views;
 

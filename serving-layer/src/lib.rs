@@ -22,6 +22,7 @@ pub mod plan;
 pub mod query;
 mod recompute;
 pub mod refusal;
+pub mod sql;
 pub mod time_to_loss;
 pub mod trace;
 mod turns;

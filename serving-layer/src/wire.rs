@@ -35,6 +35,8 @@ pub enum WireError {
     Header(#[from] serde_json::Error),
     #[error("found {found} state tables, the header says {expected}")]
     Tables { found: usize, expected: usize },
+    #[error("it ends in the middle")]
+    Cut,
 }
 
 pub fn encode(replies: &[Partials]) -> Result<Vec<u8>, WireError> {
@@ -55,6 +57,29 @@ pub fn encode(replies: &[Partials]) -> Result<Vec<u8>, WireError> {
         writer.write(&RecordBatch::try_new(schema.clone(), batch.columns().to_vec())?)?;
     }
     Ok(writer.into_inner()?)
+}
+
+/// What one node says of several views: each as [`encode`] writes it, behind its length.
+pub fn encode_together(views: &[Vec<Partials>]) -> Result<Vec<u8>, WireError> {
+    let mut bytes = Vec::new();
+    for replies in views {
+        let encoded = encode(replies)?;
+        bytes.extend_from_slice(&(encoded.len() as u64).to_le_bytes());
+        bytes.extend(encoded);
+    }
+    Ok(bytes)
+}
+
+pub fn decode_together(mut bytes: &[u8]) -> Result<Vec<Vec<Partials>>, WireError> {
+    let mut views = Vec::new();
+    while !bytes.is_empty() {
+        let (length, rest) = bytes.split_first_chunk().ok_or(WireError::Cut)?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        let (view, rest) = rest.split_at_checked(length).ok_or(WireError::Cut)?;
+        views.push(decode(view)?);
+        bytes = rest;
+    }
+    Ok(views)
 }
 
 pub fn decode(bytes: &[u8]) -> Result<Vec<Partials>, WireError> {

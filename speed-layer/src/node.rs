@@ -144,17 +144,29 @@ fn spawn(name: String, shared: Arc<Shared>, work: impl Fn() + Send + 'static) ->
 #[async_trait]
 impl LiveSource for SpeedNode {
     async fn partials(&self, request: &PartialsRequest) -> Result<Vec<Partials>, LiveError> {
-        let stream = self.streams.get(&request.stream);
-        let stream = stream.ok_or_else(|| LiveError::UnknownView { view: request.view.clone() })?;
-        if let Some(reply) = partials(&stream.shared, request, Patience::None) {
-            return reply.map(|reply| vec![reply]);
-        }
-        let (shared, request) = (stream.shared.clone(), request.clone());
-        let replied = self.runtime.spawn_blocking(move || partials(&shared, &request, Patience::Full)).await;
-        match replied {
-            Ok(reply) => reply.expect("with patience there is always a reply").map(|reply| vec![reply]),
-            Err(error) => Err(LiveError::Unavailable { reason: error.to_string() }),
-        }
+        let mut replies = self.partials_together(std::slice::from_ref(request)).await?;
+        Ok(replies.pop().unwrap_or_default())
+    }
+
+    async fn partials_together(&self, requests: &[PartialsRequest]) -> Result<Vec<Vec<Partials>>, LiveError> {
+        let Some(first) = requests.first() else { return Ok(Vec::new()) };
+        let stream = self.streams.get(&first.stream).filter(|_| {
+            // Partitions of another stream are others.
+            requests.iter().all(|request| request.stream == first.stream)
+        });
+        let stream = stream.ok_or_else(|| LiveError::UnknownView { view: first.view.clone() })?;
+        let replies = match partials(&stream.shared, requests, Patience::None) {
+            Some(replies) => replies,
+            None => {
+                let (shared, requests) = (stream.shared.clone(), requests.to_vec());
+                let patient = move || partials(&shared, &requests, Patience::Full);
+                let replied = self.runtime.spawn_blocking(patient).await;
+                let replied =
+                    replied.map_err(|error| LiveError::Unavailable { reason: error.to_string() })?;
+                replied.expect("with patience there is always a reply")
+            }
+        };
+        Ok(replies?.into_iter().map(|reply| vec![reply]).collect())
     }
 
     async fn status(&self, stream: &str) -> Result<Vec<LiveStatus>, LiveError> {

@@ -1,8 +1,8 @@
 //! Answers requests for live states.
 //!
 //! Guarantee (invariant `COVER`): for every partition that a reply names, its states are exactly the fold of
-//! `[watershed, live)`. Each partition is cut at one moment; partitions may be cut at different
-//! ones, and the reply says at which.
+//! `[watershed, live)`. Each partition is cut at one moment, for all views that are asked together; partitions may be
+//! cut at different ones, and the reply says at which.
 
 use watershed_schemas::live::{LiveError, Partials, PartialsRequest};
 use watershed_schemas::offsets::{Offsets, Partition};
@@ -24,23 +24,28 @@ pub(crate) enum Patience {
 /// States of so many cells are exported at once.
 const FEW_CELLS: usize = 1_000;
 
-/// `None` only without patience.
+/// One reply per request, all of this stream. `None` only without patience.
 pub(crate) fn partials(
     shared: &Shared,
-    request: &PartialsRequest,
+    requests: &[PartialsRequest],
     patience: Patience,
-) -> Option<Result<Partials, LiveError>> {
+) -> Option<Result<Vec<Partials>, LiveError>> {
     // Before the cuts, so that these hold at least what was current then.
     let Progress { end, current_at_ms, .. } = shared.progress().clone();
-    let mut reply = match Reply::begin(request, shared.view(&request.view).as_deref(), end, current_at_ms) {
-        Ok(reply) => reply,
+    let begin = |request: &PartialsRequest| {
+        Reply::begin(request, shared.view(&request.view).as_deref(), end.clone(), current_at_ms)
+    };
+    let mut replies = match requests.iter().map(begin).collect::<Result<Vec<_>, _>>() {
+        Ok(replies) => replies,
         Err(error) => return Some(Err(error)),
     };
+    let Some(first) = replies.first() else { return Some(Ok(Vec::new())) };
+    let refusals = first.refusals();
     for (partition, slot) in shared.partitions() {
         let held = match slot {
             Slot::Open(held) => held,
-            Slot::Opening => return Some(Err(reply.opening(partition))),
-            Slot::Stuck(reason) => return Some(Err(reply.not_ready(reason))),
+            Slot::Opening => return Some(Err(refusals.opening(partition))),
+            Slot::Stuck(reason) => return Some(Err(refusals.not_ready(reason))),
         };
         let epochs = match patience {
             Patience::Full => held.read().map(Some),
@@ -49,18 +54,20 @@ pub(crate) fn partials(
         let epochs = match epochs {
             Ok(Some(epochs)) => epochs,
             Ok(None) => return None,
-            Err(broken) => return Some(Err(reply.not_ready(format!("partition {partition}: {broken}")))),
+            Err(broken) => return Some(Err(refusals.not_ready(format!("partition {partition}: {broken}")))),
         };
-        let fold = match reply.fold(&epochs) {
-            Ok(fold) => fold,
-            Err(error) => return Some(Err(error)),
-        };
-        if patience == Patience::None && fold.table().cells() > FEW_CELLS && !fold.is_exported() {
-            return None;
+        for reply in &mut replies {
+            let fold = match reply.fold(&epochs) {
+                Ok(fold) => fold,
+                Err(error) => return Some(Err(error)),
+            };
+            if patience == Patience::None && fold.table().cells() > FEW_CELLS && !fold.is_exported() {
+                return None;
+            }
+            reply.add(partition, fold);
         }
-        reply.add(partition, fold);
     }
-    Some(Ok(reply.partials))
+    Some(Ok(replies.into_iter().map(|reply| reply.partials).collect()))
 }
 
 /// A reply in the making: partition by partition what it says of an epoch.
@@ -69,6 +76,22 @@ pub struct Reply {
     key: FoldKey,
     /// What has been added so far.
     pub partials: Partials,
+}
+
+/// How a node says that it has no reply yet.
+struct Refusals {
+    stream: String,
+    watershed: Offsets,
+}
+
+impl Refusals {
+    fn opening(&self, partition: Partition) -> LiveError {
+        self.not_ready(format!("partition {partition} is being opened"))
+    }
+
+    fn not_ready(&self, reason: String) -> LiveError {
+        LiveError::NotReady { stream: self.stream.clone(), watershed: self.watershed.clone(), reason }
+    }
 }
 
 impl Reply {
@@ -126,12 +149,15 @@ impl Reply {
 
     /// The refusal of a node that is opening a partition.
     pub fn opening(&self, partition: Partition) -> LiveError {
-        self.not_ready(format!("partition {partition} is being opened"))
+        self.refusals().opening(partition)
     }
 
     pub fn not_ready(&self, reason: String) -> LiveError {
-        let (stream, watershed) = (self.stream.clone(), self.partials.watershed.clone());
-        LiveError::NotReady { stream, watershed, reason }
+        self.refusals().not_ready(reason)
+    }
+
+    fn refusals(&self) -> Refusals {
+        Refusals { stream: self.stream.clone(), watershed: self.partials.watershed.clone() }
     }
 }
 

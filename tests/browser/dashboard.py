@@ -56,7 +56,30 @@ try:
         check(f"the stream tells {fact}: {card}", fact in card.lower())
     desktop.save_screenshot(f"{pictures}/streams.png")
     accessible(desktop, "the streams page", axe)
+
+    desktop.find_element(By.LINK_TEXT, "SQL").click()
+    statement = desktop.find_element(By.NAME, "sql")
+    until("a statement to begin with", lambda: "SELECT" in statement.get_property("value"))
+
+    def run(sql):
+        statement.clear()
+        statement.send_keys(sql, Keys.CONTROL, Keys.ENTER)
+
+    result = lambda: desktop.find_elements(By.CSS_SELECTOR, "#sql-rows tbody tr")
+    run("SELECT carrier, sum(flights) AS n FROM flight_delays GROUP BY carrier ORDER BY n DESC")
+    until("a row per carrier", lambda: len(result()) > 5)
+    until("a bar per carrier", lambda: len(desktop.find_elements(By.CSS_SELECTOR, "#sql-chart .bar")) == len(result()))
+    check("it says where its watershed is", "watershed" in text(desktop, "#sql-coverage"))
+    run("SELECT hour, p95_delay FROM flight_delays WHERE carrier = 'AA' AND origin = 'JFK' ORDER BY hour")
+    until("a chart over time", lambda: desktop.find_elements(By.CSS_SELECTOR, "#sql-chart canvas"))
+    desktop.save_screenshot(f"{pictures}/sql.png")
+    accessible(desktop, "the SQL page", axe)
     quiet(desktop)
+    run("SELECT carrier FROM flight_delay")
+    problem = until("a wrong name is told", lambda: text(desktop, "#sql-problem"))
+    check(f"with its place and the nearest: {problem}", "column 21" in problem and "flight_delays" in problem)
+    refused = [entry for entry in desktop.get_log("browser") if entry["level"] == "SEVERE"]
+    check(f"only the refused request: {refused}", all("status of 404" in entry["message"] for entry in refused))
 finally:
     desktop.quit()
 

@@ -8,7 +8,7 @@ use watershed_serving::http::{API, Access, Endpoint, NODE};
 use super::*;
 
 /// Addresses that everybody may use, each for a reason that stands in docs/security.md.
-const OPEN: [&str; 4] = ["/", "/assets/{name}", "/healthz", "/readyz"];
+const OPEN: [&str; 6] = ["/", "/assets/{name}", "/docs", "/healthz", "/openapi.json", "/readyz"];
 
 fn path_of(endpoint: &Endpoint) -> String {
     let named = [
@@ -27,6 +27,7 @@ fn body_of(endpoint: &Endpoint) -> String {
     match (endpoint.method, endpoint.path) {
         ("GET", _) => String::new(),
         (_, "/v1/query") => json!({ "view": "trips_hourly" }).to_string(),
+        (_, "/v1/sql") => json!({ "sql": "SELECT count(*) FROM trips_hourly" }).to_string(),
         (_, "/v1/streams/{stream}/events") => json!({ "at": "2013-01-01T00:00:00Z", "line": 1 }).to_string(),
         (method, path) => panic!("{method} {path}: say here what a right request looks like"),
     }
@@ -35,7 +36,7 @@ fn body_of(endpoint: &Endpoint) -> String {
 /// What a caller of no view is told: nothing of that name where the address names one, else what is left.
 fn without_views(endpoint: &Endpoint) -> u16 {
     let names = endpoint.path.contains("{view}") || endpoint.path.contains("{stream}");
-    if names || endpoint.path == "/v1/query" { 404 } else { 200 }
+    if names || ["/v1/query", "/v1/sql"].contains(&endpoint.path) { 404 } else { 200 }
 }
 
 #[tokio::test]

@@ -128,6 +128,72 @@ async fn a_filter_over_several_dimensions_passes_the_rows_for_which_it_is_true()
 }
 
 #[tokio::test]
+async fn a_statement_sees_the_rows_of_the_one_who_asks_and_no_others() {
+    let mut random = ChaCha8Rng::seed_from_u64(13);
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = add_key(&folder, everything("whole"));
+    let filtered: Vec<(String, &str)> = filters()
+        .into_iter()
+        .map(|(filter, _)| (add_key(&folder, seeing(filter, filter)), filter))
+        .chain([(
+            add_key(&folder, seeing("either", "city = 'Oslo' OR line = 2")),
+            "city = 'Oslo' OR line = 2",
+        )])
+        .collect();
+    let keys = KeyStore::open(World::key_file(&folder)).expect("the file is ours");
+    let gate = Gate::new(Some(keys), None, Audit::default());
+    let (below, above) = (trips(&mut random, 300), trips(&mut random, 80));
+    let world = World::start(folder, settings(gate), &below, &above).await;
+    let mut seen = 0;
+    for table in ["trips_hourly", "batch.trips_hourly", "events.trips"] {
+        for (key, filter) in &filtered {
+            let (under, with) = (
+                world.sql(key, &format!("SELECT * FROM {table} ORDER BY ALL")).await,
+                world.sql(&whole, &format!("SELECT * FROM {table} WHERE {filter} ORDER BY ALL")).await,
+            );
+            assert_eq!(under["data"], with["data"], "{table} where {filter}");
+            assert_eq!(
+                under["statistics"]["rows_read"], under["rows"],
+                "what is counted tells of others' rows: {table} where {filter}"
+            );
+            // Not naming the filter's columns is no way round it.
+            let count = |answer: &Json| answer["data"][0]["n"].clone();
+            let counted = world.sql(key, &format!("SELECT count(*) AS n FROM {table}")).await;
+            assert_eq!(count(&counted), with["rows"], "{table} where {filter}");
+            seen += with["rows"].as_u64().expect("a number");
+        }
+    }
+    assert!(seen > 100, "{seen} rows are too few to tell");
+}
+
+#[tokio::test]
+async fn a_statement_names_no_table_beyond_its_grant() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let viewless = add_key(&folder, KeyRequest { views: Some(Vec::new()), ..everything("viewless") });
+    let one = KeyRequest { views: Some(vec!["trips_hourly".to_string()]), ..everything("one") };
+    let one = add_key(&folder, one);
+    // No view has this field as a dimension; the stream has it.
+    let rider = add_key(&folder, seeing("rider", "rider = 'ada'"));
+    let keys = KeyStore::open(World::key_file(&folder)).expect("the file is ours");
+    let gate = Gate::new(Some(keys), None, Audit::default());
+    let world = World::start(folder, settings(gate), &below(), &above()).await;
+    for table in ["trips_hourly", "batch.trips_hourly", "events.trips"] {
+        let (status, problem) = world.sql_refused(&viewless, &format!("SELECT * FROM {table}")).await;
+        assert_eq!((status, &problem["did_you_mean"]), (404, &Json::Null), "{problem}");
+    }
+    let (status, problem) = world.sql_refused(&one, "SELECT * FROM events.trips").await;
+    assert_eq!(status, 404, "events tell more than a view does: {problem}");
+    assert!(world.sql(&one, "SELECT * FROM trips_hourly").await["rows"].as_u64() > Some(0));
+    let (status, problem) = world.sql_refused(&rider, "SELECT * FROM trips_hourly").await;
+    assert!(
+        status == 403 && problem["detail"].as_str().is_some_and(|told| told.contains("rider")),
+        "{problem}"
+    );
+    let seen = world.sql(&rider, "SELECT DISTINCT rider FROM events.trips").await;
+    assert_eq!(seen["data"], json!([{ "rider": "ada" }]));
+}
+
+#[tokio::test]
 async fn pages_are_pages_of_the_callers_own_rows_and_a_cursor_serves_nobody_else() {
     let mut random = ChaCha8Rng::seed_from_u64(11);
     let folder = tempfile::tempdir().expect("a folder");

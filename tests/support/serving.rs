@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array};
 use arrow::datatypes::{Field, Schema};
@@ -22,7 +23,10 @@ use watershed_schemas::project::{Project, SourceFile};
 use watershed_schemas::states::StateTable;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
+use watershed_serving::sql::SqlSettings;
 use watershed_store::{Publication, Store};
+
+use super::binary::watershed;
 
 pub const HOUR: i64 = 3_600_000_000;
 pub const DAY: i64 = 24 * HOUR;
@@ -420,6 +424,17 @@ impl LiveSource for ScriptedLive {
 fn now_ms() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |now| now.as_millis() as i64)
+}
+
+/// What a worker of [`sql_settings`] may take.
+pub const SQL_MEMORY: u64 = 256 << 20;
+
+/// `[sql]`, with workers of the command that the tests build.
+pub async fn sql_settings(timeout: Duration, workers: usize) -> SqlSettings {
+    let program = tokio::task::spawn_blocking(watershed).await.expect("it is built").to_owned();
+    let memory = SQL_MEMORY.to_string();
+    let arguments = ["sql-worker", "--memory", &memory].map(Into::into).to_vec();
+    SqlSettings { program, arguments, workers, memory: SQL_MEMORY, timeout, max_rows: 100_000 }
 }
 
 /// A client without keep-alive surprises: each server is there for one test only.

@@ -1,10 +1,11 @@
 //! A second opinion: results recomputed by DuckDB, which shares no code with the layers that made them.
 //!
 //! Guarantee: [`compare`] looks at every cell of a published view and says which differ from what the master dataset
-//! alone gives. Everything runs in memory, without extensions, in DuckDB's own engine; nothing is written.
+//! alone gives. Beside it lies the [`worker`] for statements that people send. Everything runs in memory, without extensions, in DuckDB's own engine; nothing is written.
 
 mod compare;
 mod recompute;
+pub mod worker;
 
 use arrow::record_batch::RecordBatch;
 

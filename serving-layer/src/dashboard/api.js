@@ -56,7 +56,7 @@ async function read(response) {
     throw new Error(`${response.status}: ${text.slice(0, 200)}`);
   }
   const meant = problem.did_you_mean ? ` Did you mean ${problem.did_you_mean}?` : "";
-  throw new Error(`${problem.detail ?? problem.title}${meant}`);
+  throw Object.assign(new Error(`${problem.detail ?? problem.title}${meant}`), { position: problem.position });
 }
 
 const get = async (path, signal) => read(await send(path, { signal }));
@@ -66,10 +66,13 @@ export const status = async (signal) => (await get("/v1/status", signal)).stream
 export const versions = async (stream, signal) =>
   (await get(`/v1/streams/${encodeURIComponent(stream)}/versions`, signal)).versions;
 
-export const ask = async (question, signal) =>
-  read(await send("/v1/query", {
+const post = async (path, question, signal) =>
+  read(await send(path, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify(question),
     signal,
   }));
+
+export const ask = (question, signal) => post("/v1/query", question, signal);
+export const sql = (statement, signal) => post("/v1/sql", { sql: statement, limit: 1000 }, signal);

@@ -2,9 +2,10 @@
 
 import { find } from "./dom.js";
 import * as explore from "./explore.js";
+import * as sql from "./sql.js";
 import * as streams from "./streams.js";
 
-const pages = { explore, streams };
+const pages = { explore, streams, sql };
 let shown;
 
 function route() {

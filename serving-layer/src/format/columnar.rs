@@ -1,4 +1,6 @@
 //! Arrow IPC streams and Parquet files, with the answer's head in the schema's metadata.
+//!
+//! A statement's rows are Arrow already and are written as they are.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,21 +24,26 @@ use crate::answer::Answer;
 /// The key of the answer's head in the schema's metadata.
 const HEAD: &str = "watershed-answer";
 
-pub fn arrow(answer: &Answer) -> Result<Vec<u8>, ArrowError> {
-    let batch = batch(answer)?;
+pub fn arrow(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
-    writer.write(&batch)?;
+    writer.write(batch)?;
     writer.into_inner()
 }
 
-pub fn parquet(answer: &Answer) -> Result<Vec<u8>, ParquetError> {
-    let batch = batch(answer)?;
+pub fn parquet(batch: &RecordBatch) -> Result<Vec<u8>, ParquetError> {
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None)?;
-    writer.write(&batch)?;
+    writer.write(batch)?;
     writer.into_inner()
 }
 
-fn batch(answer: &Answer) -> Result<RecordBatch, ArrowError> {
+/// Rows that carry their head.
+pub fn with_head(rows: &RecordBatch, head: String) -> Result<RecordBatch, ArrowError> {
+    let metadata = HashMap::from([(HEAD.to_string(), head)]);
+    let schema = Schema::new_with_metadata(rows.schema().fields().clone(), metadata);
+    rows.clone().with_schema(Arc::new(schema))
+}
+
+pub fn batch(answer: &Answer) -> Result<RecordBatch, ArrowError> {
     let mut fields = Vec::with_capacity(answer.columns.len() + 1);
     let mut columns = Vec::with_capacity(answer.columns.len() + 1);
     for column in &answer.columns {
@@ -55,7 +62,7 @@ fn batch(answer: &Answer) -> Result<RecordBatch, ArrowError> {
 }
 
 /// Values of one type as a column; a value of another type counts as NULL.
-fn array(data_type: &DataType, values: &[&Value]) -> Result<ArrayRef, ArrowError> {
+pub fn array(data_type: &DataType, values: &[&Value]) -> Result<ArrayRef, ArrowError> {
     macro_rules! collect {
         ($array:ty, $pattern:pat => $value:expr) => {
             Arc::new(

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::caching;
 use super::slow::{Body, Room};
 use crate::answer::Answer;
-use crate::format::{self, Format};
+use crate::format::{Document, Format};
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::turns::beside;
@@ -56,7 +56,7 @@ pub async fn respond_to_address(
 pub async fn respond(
     request: &HttpRequest,
     room: &Room,
-    answer: Answer,
+    answer: impl Document,
     format: Format,
 ) -> Result<HttpResponse<Body>, Refusal> {
     let mut response = written(request, room, answer, format).await?;
@@ -69,18 +69,18 @@ pub async fn respond(
 async fn written(
     request: &HttpRequest,
     room: &Room,
-    answer: Answer,
+    answer: impl Document,
     format: Format,
 ) -> Result<HttpResponse<Body>, Refusal> {
-    let header = (format != Format::Json).then(|| format::header(&answer));
+    let header = (format != Format::Json).then(|| answer.header());
     let values = answer.values();
     let body = match values > INLINE_VALUES {
         true => {
             let reserved = room.reserve(values)?;
-            let body = beside(move || format.write(&answer)).await??;
+            let body = beside(move || answer.write(format)).await??;
             room.body_within(request, body, reserved)?
         }
-        false => room.body(request, format.write(&answer)?)?,
+        false => room.body(request, answer.write(format)?)?,
     };
     let mut response = HttpResponse::Ok();
     response.content_type(format.media_type());

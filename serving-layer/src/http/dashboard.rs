@@ -28,6 +28,7 @@ const ASSETS: &[Asset] = &[
     Asset { name: PAGE, media_type: HTML, bytes: include_bytes!("../dashboard/index.html") },
     Asset { name: "main.js", media_type: SCRIPT, bytes: include_bytes!("../dashboard/main.js") },
     Asset { name: "explore.js", media_type: SCRIPT, bytes: include_bytes!("../dashboard/explore.js") },
+    Asset { name: "sql.js", media_type: SCRIPT, bytes: include_bytes!("../dashboard/sql.js") },
     Asset { name: "streams.js", media_type: SCRIPT, bytes: include_bytes!("../dashboard/streams.js") },
     Asset { name: "chart.js", media_type: SCRIPT, bytes: include_bytes!("../dashboard/chart.js") },
     Asset { name: "api.js", media_type: SCRIPT, bytes: include_bytes!("../dashboard/api.js") },

@@ -90,6 +90,9 @@ impl Asker {
     /// The question as this caller may ask it: over the rows that it may see.
     pub fn question(&self, serving: &Serving, query: Query) -> Result<Query, Refusal> {
         self.view(serving, &query.view)?;
+        if query.explain {
+            self.sees_all_rows("an explanation")?;
+        }
         Ok(Query { rows: self.grant.rows.clone(), ..query })
     }
 

@@ -6,12 +6,12 @@ mod refusals;
 mod types;
 
 pub use question::{Question, QuestionParameters};
-pub use refusals::{Asking, Comparing, Finding, Following, Ingesting, Plain, Reading};
-pub use types::{Accuracy, AnswerDocument, Gap, LiveStatus};
+pub use refusals::{Asking, Comparing, Finding, Following, Ingesting, Plain, Reading, Stating};
+pub use types::{Accuracy, AnswerDocument, Gap, LiveStatus, Statement, StatementDocument};
 
 use utoipa::OpenApi;
 
-use super::{dashboard, diff, docs, events, live, metrics, query, status, views};
+use super::{dashboard, diff, docs, events, live, metrics, query, sql, status, views};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,7 +22,7 @@ use super::{dashboard, diff, docs, events, live, metrics, query, status, views};
     ),
     servers((url = "/", description = "This server")),
     paths(
-        query::post, query::get, views::list, views::one, views::accuracy, live::live, events::post, status::versions,
+        query::post, query::get, sql::post, views::list, views::one, views::accuracy, live::live, events::post, status::versions,
         diff::diff, status::status, status::healthz, status::readyz, metrics::server, docs::document, docs::page,
         dashboard::page, dashboard::asset
     ),

@@ -1,4 +1,4 @@
-//! `POST /v1/partials` and `GET /v1/partials/status/{stream}`: what speed nodes give to servers.
+//! `POST /v1/partials`, `POST /v1/partials/together` and `GET /v1/partials/status/{stream}`: what speed nodes give to servers.
 
 use actix_web::{HttpResponse, web};
 use watershed_schemas::live::{LiveError, LiveSource, Partials, PartialsRequest};
@@ -23,6 +23,24 @@ pub async fn partials(payload: web::Payload, live: Source) -> Result<HttpRespons
             Ok(bytes) => HttpResponse::Ok().content_type(wire::MEDIA_TYPE).body(bytes),
             Err(error) => {
                 tracing::error!(view = request.view, %error, "partials not written");
+                return Err(Refusal::new(Reason::Failed, format!("partials could not be written: {error}")));
+            }
+        },
+        Err(error) => refuse(error),
+    })
+}
+
+/// `POST /v1/partials/together`: several views of one stream, each partition cut at one moment for all.
+pub async fn together(payload: web::Payload, live: Source) -> Result<HttpResponse, Refusal> {
+    let body = body::read(payload, body::MOST_QUESTION_BYTES).await?;
+    let requests: Vec<PartialsRequest> = serde_json::from_slice(&body).map_err(|error| {
+        Refusal::new(Reason::WrongQuestion, format!("not a list of requests for partials: {error}"))
+    })?;
+    Ok(match live.partials_together(&requests).await {
+        Ok(views) => match beside(move || wire::encode_together(&views)).await? {
+            Ok(bytes) => HttpResponse::Ok().content_type(wire::MEDIA_TYPE).body(bytes),
+            Err(error) => {
+                tracing::error!(%error, "partials not written");
                 return Err(Refusal::new(Reason::Failed, format!("partials could not be written: {error}")));
             }
         },

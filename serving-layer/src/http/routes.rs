@@ -9,7 +9,7 @@ use watershed_security::Verb;
 
 use super::guard::{Access, guard};
 use super::problem::{method_not_allowed, unknown_route};
-use super::{dashboard, diff, docs, events, live, metrics, partials, query, status, views};
+use super::{dashboard, diff, docs, events, live, metrics, partials, query, sql, status, views};
 
 /// An address.
 #[derive(Clone, Copy)]
@@ -31,6 +31,7 @@ const fn post(path: &'static str, access: Access, route: fn() -> Route) -> Endpo
 /// What a server answers.
 pub const API: &[Endpoint] = &[
     post("/v1/query", Access::For(Verb::Query), || web::post().to(query::post)),
+    post("/v1/sql", Access::For(Verb::Sql), || web::post().to(sql::post)),
     post("/v1/streams/{stream}/events", Access::For(Verb::Ingest), || web::post().to(events::post)),
     get("/v1/views", Access::For(Verb::Query), || web::get().to(views::list)),
     get("/v1/views/{view}", Access::For(Verb::Query), || web::get().to(views::one)),
@@ -54,6 +55,7 @@ pub const API: &[Endpoint] = &[
 /// What a speed node answers.
 pub const NODE: &[Endpoint] = &[
     post("/v1/partials", Access::Nodes, || web::post().to(partials::partials)),
+    post("/v1/partials/together", Access::Nodes, || web::post().to(partials::together)),
     get("/v1/partials/status/{stream}", Access::Nodes, || web::get().to(partials::status)),
     get("/healthz", Access::Open, || web::get().to(status::healthz)),
     get("/metrics", Access::Metrics, || web::get().to(metrics::node)),

@@ -23,6 +23,7 @@ use super::{naming, origins, routes, slow, status};
 use crate::ask::Serving;
 use crate::follow::Follow;
 use crate::ingest::Ingest;
+use crate::sql::{Sql, SqlSettings};
 use crate::versions::Streams;
 
 /// How long a client may take to send its headers.
@@ -87,6 +88,8 @@ pub struct ServeSettings {
     pub cors_origins: Vec<String>,
     /// Whether `/metrics` is for everybody.
     pub open_metrics: bool,
+    /// `[sql]`; `None`: there is no SQL.
+    pub sql: Option<SqlSettings>,
 }
 
 impl ServeSettings {
@@ -100,6 +103,7 @@ impl ServeSettings {
             certificates: None,
             cors_origins: Vec::new(),
             open_metrics: true,
+            sql: None,
         }
     }
 }
@@ -176,10 +180,12 @@ impl Server {
         gate.check(&project);
         let callers = Callers { gate: gate.clone(), open_metrics: settings.open_metrics };
         let (callers, origins) = (web::Data::new(callers), settings.cors_origins);
+        let sql = web::Data::new(Sql::new(serving.clone().into_inner(), settings.sql));
         let server = HttpServer::new(move || {
             let app = App::new().app_data(serving.clone()).app_data(ingest.clone()).app_data(follow.clone());
             let app = app.app_data(room.clone()).app_data(requests.clone()).app_data(drained.clone());
             app.app_data(callers.clone())
+                .app_data(sql.clone())
                 .wrap(Compress::default())
                 .wrap(origins::allowed(&origins))
                 .wrap(from_fn(let_go_when_draining))

@@ -43,6 +43,11 @@ impl Connection {
         // It may be gone already.
         _ = self.0.shutdown(std::net::Shutdown::Both);
     }
+
+    /// True when the client has closed its side: nothing more will come, and nobody waits.
+    fn is_closed(&self) -> bool {
+        matches!(self.0.peek(&mut [0]), Ok(0))
+    }
 }
 
 /// Prepares a connection that was just made.
@@ -55,6 +60,18 @@ pub fn on_connect(io: &dyn Any, data: &mut Extensions) {
     match (limited, held) {
         (Ok(()), Ok(connection)) => _ = data.insert(connection),
         (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "a connection without a deadline"),
+    }
+}
+
+/// Ends when the client of a request has gone, which is looked at now and then.
+pub async fn gone(request: &actix_web::HttpRequest) {
+    const LOOK: Duration = Duration::from_millis(100);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let connection = request.conn_data::<Arc<Connection>>();
+        if connection.is_some_and(|connection| connection.is_closed()) {
+            return;
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
+use serde::Serialize;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 use watershed_schemas::live::{LiveError, LiveSource, LiveStatus, Partials, PartialsRequest};
@@ -112,6 +113,23 @@ impl Peers {
         nodes.into_iter().flatten().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// A node's reply to what it is asked. Its work is part of the trace that this question is part of.
+    async fn post(
+        &self,
+        node: &Url,
+        segments: &[&str],
+        asked: &(impl Serialize + ?Sized),
+    ) -> Result<bytes::Bytes, LiveError> {
+        let context = Context::current().map(Context::child);
+        let span = tracing::info_span!("ask node", node = %node, otel.kind = "client", span_id = Empty);
+        let mut request = self.client.post(path(node, segments)).json(asked);
+        if let Some(context) = context {
+            span.record("span_id", format!("{:016x}", context.span));
+            request = request.header(trace::HEADER, context.to_string());
+        }
+        async { body(node, self.send(node, request).await).await }.instrument(span).await
+    }
+
     /// All nodes' replies to one call. A node that is away is left out, unless none is there.
     async fn ask<T, F: Future<Output = Result<Vec<T>, LiveError>>>(
         &self,
@@ -125,25 +143,29 @@ impl Peers {
 impl LiveSource for Peers {
     async fn partials(&self, request: &PartialsRequest) -> Result<Vec<Partials>, LiveError> {
         self.ask(|node| async move {
-            let url = path(&node, &["v1", "partials"]);
-            // The node's work is part of the trace that this question is part of.
-            let context = Context::current().map(Context::child);
-            let span = tracing::info_span!("ask node", node = %node, otel.kind = "client", span_id = Empty);
-            let mut asked = self.client.post(url).json(request);
-            if let Some(context) = context {
-                span.record("span_id", format!("{:016x}", context.span));
-                asked = asked.header(trace::HEADER, context.to_string());
-            }
-            let bytes = async { body(&node, self.send(&node, asked).await).await }.instrument(span).await?;
-            let decoded = match bytes.len() <= INLINE_BYTES {
-                true => wire::decode(&bytes),
-                false => tokio::task::spawn_blocking(move || wire::decode(&bytes))
-                    .await
-                    .map_err(|error| unavailable(&node, &error))?,
-            };
-            decoded.map_err(|error| unavailable(&node, &error))
+            let bytes = self.post(&node, &["v1", "partials"], request).await?;
+            decoded(&node, bytes, wire::decode).await
         })
         .await
+    }
+
+    async fn partials_together(&self, requests: &[PartialsRequest]) -> Result<Vec<Vec<Partials>>, LiveError> {
+        let by_node = self.ask(|node| async move {
+            let bytes = self.post(&node, &["v1", "partials", "together"], requests).await?;
+            let views = decoded(&node, bytes, wire::decode_together).await?;
+            if views.len() != requests.len() {
+                let found = format!("it told of {} views, asked for {}", views.len(), requests.len());
+                return Err(unavailable(&node, &found));
+            }
+            Ok(vec![views])
+        });
+        let mut together = vec![Vec::new(); requests.len()];
+        for views in by_node.await? {
+            for (all, replies) in together.iter_mut().zip(views) {
+                all.extend(replies);
+            }
+        }
+        Ok(together)
     }
 
     async fn status(&self, stream: &str) -> Result<Vec<LiveStatus>, LiveError> {
@@ -181,6 +203,20 @@ fn path(node: &Url, parts: &[&str]) -> Url {
         segments.pop_if_empty().extend(parts);
     }
     url
+}
+
+async fn decoded<T: Send + 'static>(
+    node: &Url,
+    bytes: bytes::Bytes,
+    decode: fn(&[u8]) -> Result<T, wire::WireError>,
+) -> Result<T, LiveError> {
+    let decoded = match bytes.len() <= INLINE_BYTES {
+        true => decode(&bytes),
+        false => tokio::task::spawn_blocking(move || decode(&bytes))
+            .await
+            .map_err(|error| unavailable(node, &error))?,
+    };
+    decoded.map_err(|error| unavailable(node, &error))
 }
 
 async fn body(

@@ -56,6 +56,8 @@ refusals! {
     Asking: [WRONG, UNKNOWN, SLOW, GONE, LARGE, UNMET, MANY, FAILED, NOT_READY];
     /// A question that is followed.
     Following: [WRONG, UNKNOWN, LARGE, UNMET, MANY, FAILED, NOT_READY];
+    /// A statement.
+    Stating: [WRONG, UNKNOWN, SLOW, LARGE, MANY, FAILED, NOT_READY];
     /// Something of a name.
     Finding: [UNKNOWN];
     /// Something of a name that the store holds.

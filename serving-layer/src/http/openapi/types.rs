@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::answer::{Block, Statistics};
 use crate::explain::Explanation;
+use crate::sql::{self, Told};
 
 /// An answer in JSON.
 #[derive(Serialize, ToSchema)]
@@ -26,6 +27,35 @@ pub struct AnswerDocument {
     statistics: Statistics,
     #[schema(nullable = false)]
     explain: Option<Explanation>,
+}
+
+/// A statement over views, `batch.<view>` and `events.<stream>`.
+#[derive(Serialize, ToSchema)]
+pub struct Statement {
+    /// One SELECT in DuckDB's dialect.
+    #[schema(example = "SELECT carrier, sum(flights) AS flights FROM flight_delays GROUP BY carrier")]
+    sql: String,
+    /// How many rows are given at most.
+    #[schema(default = 10_000, nullable = false, minimum = 0)]
+    limit: Option<u64>,
+    /// What stands for `?`, `$1` (a list) or `$name` (an object).
+    #[schema(nullable = false)]
+    parameters: Option<Json>,
+}
+
+/// The rows of a statement in JSON.
+#[derive(Serialize, ToSchema)]
+#[schema(as = StatementAnswer)]
+pub struct StatementDocument {
+    /// The columns in order.
+    meta: Vec<Meta>,
+    /// An object per row, written as those of a question are.
+    data: Vec<Map<String, Json>>,
+    rows: usize,
+    /// There are more rows than the limit.
+    truncated: bool,
+    answer: Told,
+    statistics: sql::Statistics,
 }
 
 #[derive(Serialize, ToSchema)]
