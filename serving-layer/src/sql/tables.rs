@@ -103,11 +103,15 @@ impl Known {
     }
 }
 
-/// Finds the tables that a statement names, each once.
-pub fn known(serving: &Serving, names: &Names) -> Result<Vec<Known>, (Refusal, Option<usize>)> {
+/// Finds the tables that a statement names, each once. `place` says where in the statement an unknown one stands.
+pub fn known(
+    serving: &Serving,
+    names: &Names,
+    place: impl Fn(Refusal, Option<usize>) -> Refusal,
+) -> Result<Vec<Known>, Refusal> {
     let mut tables: BTreeMap<TableName, Known> = BTreeMap::new();
     for named in &names.tables {
-        let known = find(serving, named).ok_or_else(|| (unknown(serving, named), named.position))?;
+        let known = find(serving, named).ok_or_else(|| place(unknown(serving, named), named.position))?;
         tables.insert(known.name(), known);
     }
     Ok(tables.into_values().collect())
