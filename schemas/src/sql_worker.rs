@@ -152,7 +152,7 @@ impl Head {
 impl Ask {
     pub fn frame(&self) -> Result<Vec<u8>, FrameError> {
         match self {
-            Ask::Read { sql } => frame(b'S', |out| Ok(out.extend_from_slice(sql.as_bytes()))),
+            Ask::Read { sql } => frame(b'S', |out| text(out, sql)),
             Ask::Table { table, rows } => {
                 let name = serde_json::to_string(table)?;
                 frame(b'T', |out| write(out, rows, HashMap::from([(TABLE.to_string(), name)])))
@@ -180,13 +180,12 @@ impl Ask {
 
 impl Reply {
     pub fn frame(&self) -> Result<Vec<u8>, FrameError> {
-        let json = |kind, value: &dyn erased::Json| frame(kind, |out| Ok(out.extend(value.json()?)));
         match self {
-            Reply::Ready(ready) => json(b'H', ready),
-            Reply::Read { tree } => frame(b'P', |out| Ok(out.extend_from_slice(tree.as_bytes()))),
+            Reply::Ready(ready) => frame(b'H', |out| Ok(serde_json::to_writer(out, ready)?)),
+            Reply::Read { tree } => frame(b'P', |out| text(out, tree)),
             Reply::Rows(rows) => frame(b'B', |out| write(out, rows, HashMap::new())),
-            Reply::Done(done) => json(b'D', done),
-            Reply::Refused(refused) => json(b'E', refused),
+            Reply::Done(done) => frame(b'D', |out| Ok(serde_json::to_writer(out, done)?)),
+            Reply::Refused(refused) => frame(b'E', |out| Ok(serde_json::to_writer(out, refused)?)),
         }
     }
 
@@ -202,19 +201,6 @@ impl Reply {
     }
 }
 
-/// Serialization of values of several types by one closure.
-mod erased {
-    pub trait Json {
-        fn json(&self) -> serde_json::Result<Vec<u8>>;
-    }
-
-    impl<T: serde::Serialize> Json for T {
-        fn json(&self) -> serde_json::Result<Vec<u8>> {
-            serde_json::to_vec(self)
-        }
-    }
-}
-
 fn frame(
     kind: u8,
     payload: impl FnOnce(&mut Vec<u8>) -> Result<(), FrameError>,
@@ -227,6 +213,11 @@ fn frame(
     }
     out[1..HEAD_BYTES].copy_from_slice(&(bytes as u32).to_le_bytes());
     Ok(out)
+}
+
+fn text(out: &mut Vec<u8>, text: &str) -> Result<(), FrameError> {
+    out.extend_from_slice(text.as_bytes());
+    Ok(())
 }
 
 fn write(out: &mut Vec<u8>, rows: &RecordBatch, metadata: HashMap<String, String>) -> Result<(), FrameError> {

@@ -93,24 +93,13 @@ impl Sql {
             let asked = ask(&serving, &workers, worker, &question, &grant);
             let ended = tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_| {
                 let detail = format!("the statement had not ended after {timeout:?} (sql.timeout)");
-                Ended::Broken(Refusal::new(Reason::TooLarge, detail))
+                Ended { answer: Err(Refusal::new(Reason::TooLarge, detail)), worker: None }
             });
-            match ended {
-                Ended::Cleanly { worker, answer } => {
-                    workers.give_back(worker);
-                    answer
-                }
-                Ended::Broken(refusal) => {
-                    let workers = workers.clone();
-                    tokio::spawn(async move { workers.replace().await });
-                    Err(refusal)
-                }
-                Ended::Grown(answer) => {
-                    let workers = workers.clone();
-                    tokio::spawn(async move { workers.replace().await });
-                    Ok(answer)
-                }
+            match ended.worker {
+                Some(worker) => workers.give_back(worker),
+                None => drop(tokio::spawn(async move { workers.replace().await })),
             }
+            ended.answer
         };
         let mut statement = Abandoned(self.runtime.spawn(statement));
         let answer = (&mut statement.0)
@@ -120,16 +109,10 @@ impl Sql {
     }
 }
 
-/// How a statement has ended for its worker.
-enum Ended {
-    Cleanly {
-        worker: Worker,
-        answer: Result<SqlAnswer, Refusal>,
-    },
-    /// The worker is gone.
-    Broken(Refusal),
-    /// The worker has become too large to go on.
-    Grown(SqlAnswer),
+struct Ended {
+    answer: Result<SqlAnswer, Refusal>,
+    /// Unless it is gone, or has become too large to go on.
+    worker: Option<Worker>,
 }
 
 /// A statement in the hands of a worker.
@@ -159,23 +142,15 @@ async fn ask(
     let most_bytes = usize::try_from(settings.memory / TABLES_SHARE).unwrap_or(usize::MAX);
     let mut asked =
         Asked { serving, worker, question, grant, most_bytes, bytes: 0, open: false, broken: false };
-    let refusal = match asked.whole(settings).await {
-        Ok((answer, true)) => return Ended::Cleanly { worker: asked.worker, answer: Ok(answer) },
-        Ok((answer, false)) => return Ended::Grown(answer),
-        Err(refusal) => refusal,
-    };
+    let answer = asked.whole(settings).await;
     if asked.open && !asked.broken {
         asked.forget().await;
     }
-    match asked.broken {
-        true => Ended::Broken(refusal),
-        false => Ended::Cleanly { worker: asked.worker, answer: Err(refusal) },
-    }
+    Ended { answer, worker: (!asked.broken).then_some(asked.worker) }
 }
 
 impl Asked<'_> {
-    /// The answer, and whether the worker may go on.
-    async fn whole(&mut self, settings: &SqlSettings) -> Result<(SqlAnswer, bool), Refusal> {
+    async fn whole(&mut self, settings: &SqlSettings) -> Result<SqlAnswer, Refusal> {
         self.send(Ask::Read { sql: self.question.sql.clone() }).await?;
         self.open = true;
         let tree = match self.receive().await? {
@@ -192,8 +167,8 @@ impl Asked<'_> {
             let position = unfit.position;
             self.question.place(unfit.refusal(), position)
         })?;
-        let known = tables::known(self.serving, self.grant, &names)
-            .map_err(|(refusal, position)| self.question.place(refusal, position))?;
+        let place = |refusal, position| self.question.place(refusal, position);
+        let known = tables::known(self.serving, self.grant, &names, place)?;
         let (blocks, handed) = self.hand(&known, &names).await?;
         let run = Run {
             parameters: self.question.parameters.clone(),
@@ -211,11 +186,12 @@ impl Asked<'_> {
             }
         };
         self.open = false;
+        self.broken = !done.again;
         let rows = tables::whole(&pieces).map_err(|error| {
             self.broken = true;
             Refusal::new(Reason::Failed, format!("the worker's rows do not fit together: {error}"))
         })?;
-        Ok((SqlAnswer::of(rows, done.truncated, &names, blocks, handed), done.again))
+        Ok(SqlAnswer::of(rows, done.truncated, &names, blocks, handed))
     }
 
     async fn send(&mut self, ask: Ask) -> Result<(), Refusal> {

@@ -134,19 +134,24 @@ impl Shown<'_> {
     }
 }
 
-/// Finds the tables that a statement names, each once. What a grant does not name is as unknown as what there is not.
+/// Finds the tables that a statement names, each once. What a grant does not name is as unknown as what there is not;
+/// `place` says where in the statement such a one stands.
 pub fn known(
     serving: &Serving,
     grant: &Grant,
     names: &Names,
-) -> Result<Vec<Known>, (Refusal, Option<usize>)> {
+    place: impl Fn(Refusal, Option<usize>) -> Refusal,
+) -> Result<Vec<Known>, Refusal> {
     let mut tables: BTreeMap<TableName, Known> = BTreeMap::new();
     for named in &names.tables {
         let known = find(serving, named).ok_or(Denied::Unknown);
         let known = known.and_then(|known| known.given(grant, &serving.streams.project).map(|()| known));
-        let known = known.map_err(|denied| match denied {
-            Denied::Unknown => (unknown(serving, grant, named), named.position),
-            Denied::Forbidden(reason) => (Refusal::new(Reason::Forbidden, reason), named.position),
+        let known = known.map_err(|denied| {
+            let refusal = match denied {
+                Denied::Unknown => unknown(serving, grant, named),
+                Denied::Forbidden(reason) => Refusal::new(Reason::Forbidden, reason),
+            };
+            place(refusal, named.position)
         })?;
         tables.insert(known.name(), known);
     }

@@ -215,14 +215,19 @@ fn refused(error: &duckdb::Error) -> Refused {
 }
 
 fn plain(message: String) -> Refused {
-    let too_large = message.contains("bad_alloc");
+    let too_large = wants_memory(&message);
     Refused { message, position: None, unknown: None, too_large }
+}
+
+/// What DuckDB says where the system has no more for it.
+fn wants_memory(message: &str) -> bool {
+    ["bad_alloc", "Allocation failure"].iter().any(|words| message.contains(words))
 }
 
 /// Reads what DuckDB tells as JSON, behind the kind of error that it writes before it.
 fn told(text: &str) -> Option<Refused> {
     let told: Told = serde_json::from_str(&text[text.find('{')?..]).ok()?;
-    let too_large = told.exception_type == "Out of Memory" || told.exception_message.contains("bad_alloc");
+    let too_large = told.exception_type == "Out of Memory" || wants_memory(&told.exception_message);
     let is_name = matches!(told.error_subtype.as_deref(), Some("COLUMN_NOT_FOUND" | "MISSING_ENTRY"));
     Some(Refused {
         message: told.exception_message,
