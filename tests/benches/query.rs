@@ -1,6 +1,8 @@
 //! Requests per second of a hot question over actix returning a constant of the same size, asked by the same client.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpResponse, HttpServer, web};
@@ -44,6 +46,24 @@ pub async fn measure(table: &mut Table, rounds: usize) {
             "the answer stays the same"
         );
     }
+    let (mut moving, mut beside) = (Vec::new(), Vec::new());
+    let mut sent = RECORDS;
+    for _ in 0..rounds {
+        let stop = Arc::new(AtomicBool::new(false));
+        let coming = world.keep_coming(sent, &stop);
+        moving.push(load(&ours_url, &body).await);
+        beside.push(load(&bare_url, &body).await);
+        stop.store(true, Ordering::Release);
+        sent = coming.await.expect("the producer ends");
+        world.until_readings(sent).await;
+    }
+    let ratios = moving.iter().zip(&beside).map(|(ours, bare)| ours / bare).collect();
+    table.add(
+        "the same while a thousand records a second arrive",
+        format!("{:.0} requests/s", median(&moving)),
+        format!("{:.0} requests/s", median(&beside)),
+        ratios,
+    );
     let ratios = ours.iter().zip(&bare).map(|(ours, bare)| ours / bare).collect();
     let shown = |rates: &[f64]| format!("{:.0} requests/s", median(rates));
     table.add("hot query over actix returning a constant", shown(&ours), shown(&bare), ratios);

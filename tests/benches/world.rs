@@ -1,5 +1,7 @@
 //! What every benchmark starts from: a stream of readings on a broker of its own, and the platform over it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
@@ -7,6 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value as Json, json};
 use support::platform::{Kafka, PARTITIONS, Platform, flush, send, unique};
+use tokio::task::JoinHandle;
 
 pub const VIEW: &str = "CREATE MATERIALIZED VIEW by_site AS
     SELECT site, tumble(at, INTERVAL '1 hour') AS hour, count(*) AS readings, avg(value) AS mean,
@@ -43,21 +46,30 @@ impl World {
         FIRST_MS + sequence * self.step.as_millis() as i64
     }
 
-    /// An event of about 200 bytes; `sequence` decides all of it.
+    /// A record of the log.
     pub fn payload(&self, sequence: i64) -> Vec<u8> {
-        let mixed = (sequence as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 16;
-        format!(
-            r#"{{"at":{},"device":"device-{:05}","site":"site-{:02}","part":"part-{:03}","value":{}.{:03},"status":{},"note":"{:0>80}"}}"#,
-            self.at_ms(sequence),
-            mixed % 20_000,
-            (mixed >> 8) % 25,
-            (mixed >> 12) % 50,
-            (mixed >> 16) % 900,
-            (mixed >> 20) % 1_000,
-            (mixed >> 24) % 5,
-            sequence,
-        )
-        .into_bytes()
+        payload(sequence, self.at_ms(sequence))
+    }
+
+    /// Sends readings from `from` on, about a thousand a second, until `stop` is set; gives the number behind the last.
+    pub fn keep_coming(&self, from: i64, stop: &Arc<AtomicBool>) -> JoinHandle<i64> {
+        const AT_ONCE: i64 = 10;
+        let (producer, topic, step, stop) =
+            (self.kafka.producer(), self.topic.clone(), self.step, stop.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut sequence = from;
+            while !stop.load(Ordering::Acquire) {
+                for sequence in sequence..sequence + AT_ONCE {
+                    let partition = (sequence % i64::from(PARTITIONS)) as i32;
+                    let at_ms = FIRST_MS + sequence * step.as_millis() as i64;
+                    send(&producer, &topic, partition, Some(&payload(sequence, at_ms)));
+                }
+                sequence += AT_ONCE;
+                flush(&producer);
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            sequence
+        })
     }
 
     pub fn fill(&self, from: i64, until: i64) {
@@ -127,4 +139,21 @@ fn schema(topic: &str) -> String {
            at TIMESTAMP NOT NULL, device TEXT NOT NULL, site TEXT NOT NULL, part TEXT, value DOUBLE, status INTEGER
          ) WITH (topic = '{topic}', format = 'json', event_time = 'at', timestamp_format = 'epoch_millis')"
     )
+}
+
+/// An event of about 200 bytes; its number and time decide all of it.
+fn payload(sequence: i64, at_ms: i64) -> Vec<u8> {
+    let mixed = (sequence as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 16;
+    format!(
+        r#"{{"at":{},"device":"device-{:05}","site":"site-{:02}","part":"part-{:03}","value":{}.{:03},"status":{},"note":"{:0>80}"}}"#,
+        at_ms,
+        mixed % 20_000,
+        (mixed >> 8) % 25,
+        (mixed >> 12) % 50,
+        (mixed >> 16) % 900,
+        (mixed >> 20) % 1_000,
+        (mixed >> 24) % 5,
+        sequence,
+    )
+    .into_bytes()
 }
