@@ -414,6 +414,12 @@ async fn every_metric_is_explained_and_alarms_rest_on_metrics_that_exist() {
         cells[1].trim_matches('`').to_string()
     });
     assert_eq!(explained.collect::<BTreeSet<_>>(), names);
+    let shown = named(&document("grafana.json"));
+    let unknown: Vec<_> = shown.difference(&names).collect();
+    assert!(
+        unknown.is_empty() && shown.len() >= 15,
+        "docs/grafana.json shows {shown:?}, of which there are not {unknown:?}"
+    );
     let alerts = document("alerts.yml");
     let alarmed = named(&alerts);
     let unknown: Vec<_> = alarmed.difference(&names).collect();
