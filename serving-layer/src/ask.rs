@@ -52,7 +52,7 @@ pub struct Serving {
     /// How long a question waits for partitions that are handed over.
     wait_for_partitions: Duration,
     /// For questions of many cells: each may hold a view's groups once more.
-    large: Turns,
+    pub large: Turns,
     /// For reading events anew: Polars takes every core for one question.
     recomputing: Turns,
     /// For comparing versions, which reads every file that differs.
@@ -82,14 +82,13 @@ pub(crate) struct Missing {
 impl Serving {
     /// `wait_for_partitions` is how long a question waits for partitions that are handed over.
     pub fn new(streams: Arc<Streams>, wait_for_partitions: Duration) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Serving {
             streams,
             tables: Arc::default(),
             kept: Kept::default(),
             standing: Standing::default(),
             wait_for_partitions,
-            large: Turns::new(cores.max(2)),
+            large: Turns::of_large_work(),
             recomputing: Turns::new(1),
             comparing: Turns::new(1),
         }

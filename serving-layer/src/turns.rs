@@ -10,7 +10,8 @@ use crate::refusal::{Reason, Refusal};
 /// Who has waited that long is told to come back, so that a queue cannot grow without end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A bound on how many may work at once.
+/// A bound on how many may work at once; clones share it.
+#[derive(Clone)]
 pub struct Turns(Arc<Semaphore>);
 
 /// Held while working. It outlives a caller that goes away: the work goes on without one.
@@ -19,6 +20,12 @@ pub type Turn = OwnedSemaphorePermit;
 impl Turns {
     pub fn new(at_once: usize) -> Self {
         Turns(Arc::new(Semaphore::new(at_once)))
+    }
+
+    /// All cores but one, which is left to questions that are answered at once.
+    pub fn of_large_work() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Turns::new(cores.saturating_sub(1).max(1))
     }
 
     pub async fn wait(&self) -> Result<Turn, Refusal> {

@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_blocking;
 use watershed_schemas::live::{LiveError, LiveSource, LiveStatus, Partials, PartialsRequest};
 use watershed_schemas::log::Log;
@@ -41,7 +41,13 @@ struct StreamNode {
     look: Arc<Notify>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
+    /// Held while a reply is made that takes its time.
+    patient: Semaphore,
 }
+
+/// Replies of a stream that take their time are made so many at once: those who come meanwhile wait for the states that
+/// these export, rather than each in a thread of its own.
+const PATIENT_AT_ONCE: usize = 2;
 
 impl SpeedNode {
     /// Starts to follow every stream that has a view. Fails only if no thread can be had: whatever is wrong with
@@ -93,6 +99,26 @@ impl Drop for SpeedNode {
 }
 
 impl StreamNode {
+    async fn reply(
+        &self,
+        requests: &[PartialsRequest],
+        runtime: &Handle,
+    ) -> Result<Vec<Partials>, LiveError> {
+        let at_once = || partials(&self.shared, requests, Patience::None);
+        if let Some(replies) = at_once() {
+            return replies;
+        }
+        let _turn = self.patient.acquire().await;
+        if let Some(replies) = at_once() {
+            return replies;
+        }
+        let (shared, requests) = (self.shared.clone(), requests.to_vec());
+        let patient = move || partials(&shared, &requests, Patience::Full);
+        let replied = runtime.spawn_blocking(patient).await;
+        let replied = replied.map_err(|error| LiveError::Unavailable { reason: error.to_string() })?;
+        replied.expect("with patience there is always a reply")
+    }
+
     fn start(shared: Arc<Shared>, log: &Arc<dyn Log>, runtime: &Handle) -> io::Result<StreamNode> {
         let look = Arc::new(Notify::new());
         let tasks = vec![
@@ -100,7 +126,8 @@ impl StreamNode {
             runtime.spawn(saving::keep_saving(shared.clone())),
             runtime.spawn(watching::watch(shared.clone(), log.clone())),
         ];
-        let node = StreamNode { shared: shared.clone(), look, threads: Mutex::default(), tasks };
+        let patient = Semaphore::new(PATIENT_AT_ONCE);
+        let node = StreamNode { shared: shared.clone(), look, threads: Mutex::default(), tasks, patient };
         let (announce, announced) = channel();
         let follow = {
             let (shared, log, runtime) = (shared.clone(), log.clone(), runtime.clone());
@@ -155,17 +182,7 @@ impl LiveSource for SpeedNode {
             requests.iter().all(|request| request.stream == first.stream)
         });
         let stream = stream.ok_or_else(|| LiveError::UnknownView { view: first.view.clone() })?;
-        let replies = match partials(&stream.shared, requests, Patience::None) {
-            Some(replies) => replies,
-            None => {
-                let (shared, requests) = (stream.shared.clone(), requests.to_vec());
-                let patient = move || partials(&shared, &requests, Patience::Full);
-                let replied = self.runtime.spawn_blocking(patient).await;
-                let replied =
-                    replied.map_err(|error| LiveError::Unavailable { reason: error.to_string() })?;
-                replied.expect("with patience there is always a reply")
-            }
-        };
+        let replies = stream.reply(requests, &self.runtime).await;
         Ok(replies?.into_iter().map(|reply| vec![reply]).collect())
     }
 

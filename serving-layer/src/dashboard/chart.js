@@ -84,7 +84,7 @@ export function draw(plot, into, { times, lines, liveFrom }) {
       x: { range: (_, first, last) => [first, last + (extent.bucket || 1)] },
       y: { range: (_, low, high) => (low == null ? [0, 1] : uPlot.rangeNum(Math.min(low, 0), high, 0.1, true)) },
     },
-    axes: [{ ...axis, values: ticks }, { ...axis, size: 64 }],
+    axes: [{ ...axis, values: ticks, space: 90 }, { ...axis, size: 64 }],
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
     hooks: { drawClear: [(self) => shade(self, extent.liveFrom)] },
   }, data, into);

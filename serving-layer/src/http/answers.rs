@@ -10,7 +10,6 @@ use crate::answer::Answer;
 use crate::format::{Document, Format};
 use crate::query::Query;
 use crate::refusal::Refusal;
-use crate::turns::beside;
 
 /// The form asked for: `?format=`, else `Accept`.
 pub fn form(request: &HttpRequest, named: Option<&str>) -> Result<Format, Refusal> {
@@ -77,7 +76,7 @@ async fn written(
     let body = match values > INLINE_VALUES {
         true => {
             let reserved = room.reserve(values)?;
-            let body = beside(move || answer.write(format)).await??;
+            let body = room.turns.take(move || answer.write(format)).await??;
             room.body_within(request, body, reserved)?
         }
         false => room.body(request, answer.write(format)?)?,

@@ -175,7 +175,7 @@ impl Server {
         let stop = CancellationToken::new();
         let ingest = web::Data::new(Ingest::new(sink));
         let follow = web::Data::new(Follow::new(serving.clone().into_inner(), stop.clone()));
-        let room = web::Data::new(slow::Room::default());
+        let room = web::Data::new(slow::Room::new(serving.large.clone()));
         let gate = settings.gate;
         gate.check(&project);
         let callers = Callers { gate: gate.clone(), open_metrics: settings.open_metrics };

@@ -21,6 +21,7 @@ use socket2::SockRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::refusal::Refusal;
+use crate::turns::Turns;
 
 /// Answers up to this size are written as they are.
 const SMALL: usize = 256 << 10;
@@ -55,7 +56,10 @@ pub fn on_connect(io: &dyn Any, data: &mut Extensions) {
     let plain = io.downcast_ref::<TcpStream>();
     let secured = || io.downcast_ref::<TlsStream<TcpStream>>().map(|secured| secured.get_ref().0);
     let Some(stream) = plain.or_else(secured) else { return };
-    let limited = SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD));
+    let socket = SockRef::from(stream);
+    let limited = socket.set_tcp_user_timeout(Some(UNREAD));
+    // An answer's last bytes are not to wait for the client's word that it has the first.
+    _ = socket.set_tcp_nodelay(true);
     let held = stream.as_fd().try_clone_to_owned().map(|socket| Arc::new(Connection(socket.into())));
     match (limited, held) {
         (Ok(()), Ok(connection)) => _ = data.insert(connection),
@@ -75,20 +79,22 @@ pub async fn gone(request: &actix_web::HttpRequest) {
     }
 }
 
-/// Room for large answers, shared by all connections.
+/// Room for large answers, and turns to write them, shared by all connections.
 #[derive(Clone)]
-pub struct Room(Arc<Semaphore>);
+pub struct Room {
+    bytes: Arc<Semaphore>,
+    pub turns: Turns,
+}
 
 /// Room for an answer that is being written.
 pub struct Reserved(OwnedSemaphorePermit);
 
-impl Default for Room {
-    fn default() -> Self {
-        Room(Arc::new(Semaphore::new(MOST_BYTES)))
-    }
-}
-
 impl Room {
+    /// `turns` are those of large questions: what is made of them is written in turn as well.
+    pub fn new(turns: Turns) -> Room {
+        Room { bytes: Arc::new(Semaphore::new(MOST_BYTES)), turns }
+    }
+
     /// Room for an answer of so many values while it is written, which comes before it is read.
     pub fn reserve(&self, values: usize) -> Result<Reserved, Refusal> {
         self.take(values.saturating_mul(VALUE_BYTES).min(MOST_BYTES)).map(Reserved)
@@ -123,7 +129,7 @@ impl Room {
 
     fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.0.clone().try_acquire_many_owned(bytes).map_err(|_| {
+        self.bytes.clone().try_acquire_many_owned(bytes).map_err(|_| {
             Refusal::too_many("other large answers are still being read: ask again in a moment, or for less")
         })
     }
