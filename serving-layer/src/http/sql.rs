@@ -13,7 +13,7 @@ use crate::sql::{Question, Sql};
 
 /// A statement in DuckDB's SQL over views (batch and live), `batch.<view>` and `events.<stream>`.
 #[utoipa::path(post, path = "/v1/sql", tag = "questions",
-    params(("format" = Option<Format>, Query, description = "In place of `Accept`")),
+    params(("format" = inline(Option<Format>), Query, description = "The form of the answer, whatever Accept says")),
     request_body(content((Statement = "application/json"), (String = "application/sql"))),
     responses(
         (status = 200, description = "The statement's rows, and what they are made of", content(
