@@ -6,6 +6,7 @@
 mod cells;
 mod columnar;
 mod json;
+mod meta;
 mod statement;
 mod text;
 

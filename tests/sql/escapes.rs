@@ -53,7 +53,7 @@ const PLACES: [&str; 16] = [
     "/proc/self/environ",
     "/proc/self/maps",
     "/proc/1/cmdline",
-    "/proc/self/root/etc/passwd",
+    "/proc/self/cwd/../../../../../../../../etc/passwd",
     "/dev/stdin",
     "/proc/self/fd/0",
     "http://127.0.0.1:{port}/data.csv",

@@ -9,6 +9,7 @@ use serde::Serialize;
 use watershed_schemas::layout::date_text;
 use watershed_schemas::value::{DecimalText, Value};
 
+use super::meta::{Meta, MetaError};
 use crate::answer::{Answer, AnswerColumn, Block, Found};
 
 pub fn document(answer: &Answer) -> Vec<u8> {
@@ -118,39 +119,13 @@ pub fn block_of(block: &Block) -> String {
     serde_json::to_string(block).expect("strings, numbers and maps with integer keys have a JSON form")
 }
 
-#[derive(Serialize)]
-struct Meta<'a> {
-    name: &'a str,
-    r#type: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    exact: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<MetaError>,
-}
-
-#[derive(Serialize)]
-struct MetaError {
-    kind: &'static str,
-    bound: f64,
-    confidence: f64,
-}
-
 fn metas(answer: &Found) -> Vec<Meta<'_>> {
     answer.columns.iter().map(meta).collect()
 }
 
 fn meta(column: &AnswerColumn) -> Meta<'_> {
     let AnswerColumn { name, data_type, exact, error, .. } = column;
-    Meta {
-        name,
-        r#type: data_type.to_string(),
-        exact: *exact,
-        error: error.as_ref().map(|error| MetaError {
-            kind: error.kind,
-            bound: error.bound,
-            confidence: error.confidence,
-        }),
-    }
+    Meta { name, r#type: data_type.to_string(), exact: *exact, error: error.as_ref().map(MetaError::of) }
 }
 
 fn rows(out: &mut Vec<u8>, answer: &Found, end: &[u8], between: &[u8]) {

@@ -2,26 +2,10 @@
 
 use serde::Serialize;
 
+use super::meta::{Meta, MetaError};
 use super::{Document, Format, cells, columnar, failed};
 use crate::refusal::{Reason, Refusal};
 use crate::sql::SqlAnswer;
-
-#[derive(Serialize)]
-struct Meta<'a> {
-    name: &'a str,
-    r#type: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    exact: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<MetaError>,
-}
-
-#[derive(Serialize)]
-struct MetaError {
-    kind: &'static str,
-    bound: f64,
-    confidence: f64,
-}
 
 /// Everything but the rows.
 #[derive(Serialize)]
@@ -63,21 +47,14 @@ impl Document for SqlAnswer {
 }
 
 fn metas(answer: &SqlAnswer) -> Vec<Meta<'_>> {
-    let schema = answer.rows.schema_ref();
-    let meta = |(field, column): (&'_ std::sync::Arc<arrow::datatypes::Field>, &crate::sql::Column)| {
-        let error = column.error.as_ref().map(|error| MetaError {
-            kind: error.kind,
-            bound: error.bound,
-            confidence: error.confidence,
-        });
-        (cells::type_name(field.data_type()), column.exact, error)
-    };
-    (schema.fields().iter().zip(&answer.columns))
-        .map(|(field, column)| {
-            let (r#type, exact, error) = meta((field, column));
-            Meta { name: field.name(), r#type, exact, error }
-        })
-        .collect()
+    let columns = answer.rows.schema_ref().fields().iter().zip(&answer.columns);
+    let meta = columns.map(|(field, column)| Meta {
+        name: field.name(),
+        r#type: cells::type_name(field.data_type()),
+        exact: column.exact,
+        error: column.error.as_ref().map(MetaError::of),
+    });
+    meta.collect()
 }
 
 fn head<'a>(answer: &'a SqlAnswer, meta: Vec<Meta<'a>>) -> Head<'a> {
