@@ -4,25 +4,24 @@
 //! ended.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString};
+use std::any::Any;
+use std::ffi::{CStr, CString, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::bindings::{
-    rd_kafka_consume_batch_queue, rd_kafka_consume_queue, rd_kafka_consume_start_queue,
-    rd_kafka_consume_stop, rd_kafka_last_error, rd_kafka_message_destroy, rd_kafka_message_errstr,
-    rd_kafka_message_t, rd_kafka_message_timestamp, rd_kafka_queue_destroy, rd_kafka_queue_forward,
-    rd_kafka_queue_get_partition, rd_kafka_queue_new, rd_kafka_queue_t, rd_kafka_topic_destroy,
-    rd_kafka_topic_new, rd_kafka_topic_t,
+    rd_kafka_consume_callback_queue, rd_kafka_consume_start_queue, rd_kafka_consume_stop,
+    rd_kafka_last_error, rd_kafka_message_errstr, rd_kafka_message_t, rd_kafka_message_timestamp,
+    rd_kafka_queue_destroy, rd_kafka_queue_forward, rd_kafka_queue_get_partition, rd_kafka_queue_new,
+    rd_kafka_queue_t, rd_kafka_t, rd_kafka_topic_destroy, rd_kafka_topic_new, rd_kafka_topic_t,
+    rd_kafka_yield,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
-/// Messages taken from librdkafka in one call at the most.
-const BATCH: usize = 4096;
-/// No more is taken once payloads have come to so many bytes: a delivery is no larger than this and one message
-/// more, or one batch more, which is at most what librdkafka holds ready.
+/// No more is taken once payloads have come to so many bytes: a delivery is no larger than this and one message more.
 const ENOUGH_BYTES: usize = 8 << 20;
 /// Part of librdkafka's words for `LogTruncation`, under whatever code it reports it.
 const TRUNCATED: &str = "log truncation detected";
@@ -50,13 +49,11 @@ pub(crate) enum Message<'a> {
 /// A queue of messages of the partitions that were directed to it.
 pub(crate) struct Queue<C: ConsumerContext> {
     queue: NonNull<rd_kafka_queue_t>,
-    batch: Vec<*mut rd_kafka_message_t>,
     /// The client that the queue belongs to; it outlives the queue.
     consumer: Arc<BaseConsumer<C>>,
 }
 
-// SAFETY: librdkafka's handles may be used from any thread. The messages in `batch` are destroyed
-// before the call that took them returns, so none moves along.
+// SAFETY: librdkafka's handles may be used from any thread.
 unsafe impl<C: ConsumerContext> Send for Queue<C> {}
 
 impl<C: ConsumerContext> Queue<C> {
@@ -64,7 +61,7 @@ impl<C: ConsumerContext> Queue<C> {
         // SAFETY: the client is alive; librdkafka aborts rather than return null here.
         let queue = unsafe { rd_kafka_queue_new(consumer.client().native_ptr()) };
         let queue = NonNull::new(queue).expect("librdkafka always makes a queue");
-        Queue { queue, batch: Vec::with_capacity(BATCH), consumer }
+        Queue { queue, consumer }
     }
 
     /// Directs a partition's messages here, whoever assigns it. False if the topic's name cannot be one.
@@ -85,69 +82,54 @@ impl<C: ConsumerContext> Queue<C> {
 
     /// Waits for a message until the timeout, then takes what is there, at most `limit` messages and
     /// about `ENOUGH_BYTES`.
-    pub fn take(&mut self, limit: usize, timeout: Duration, mut each: impl FnMut(Message<'_>)) {
-        let mut timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        let mut bytes = 0;
-        for _ in 0..limit {
-            // SAFETY: the queue is alive; a message that is not null is ours, alive until it is
-            // destroyed, once, here; `each` cannot keep what it borrows from it.
-            unsafe {
-                let message = rd_kafka_consume_queue(self.queue.as_ptr(), timeout);
-                if message.is_null() {
-                    return;
-                }
-                bytes += (*message).len;
-                each(read(&*message));
-                rd_kafka_message_destroy(message);
-            }
-            if bytes >= ENOUGH_BYTES {
-                return;
-            }
-            timeout = 0;
-        }
-    }
-
-    /// As `take`, at less cost for each message, and only for a partition that is never paused:
-    /// librdkafka then takes the offset after the *end* for the one to go on from, and so would skip a
-    /// record. Every rebalance of a cooperative group pauses.
-    fn take_batch(&mut self, limit: usize, timeout: Duration, mut each: impl FnMut(Message<'_>)) {
+    ///
+    /// librdkafka serves what it holds in one go: a lock, a look at the clock and a wait for all of them, where taking
+    /// them one by one has those for each. It also has a call that fills an array, which goes wrong where a partition is
+    /// paused, as every rebalance of a cooperative group does: that one takes the offset behind the *end* of a
+    /// partition for the one to go on from, and so would skip a record.
+    pub fn take<F: FnMut(Message<'_>)>(&mut self, limit: usize, timeout: Duration, each: F) {
         let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        // librdkafka would wait until the batch is full: so first one message, then the rest without waiting.
-        let (mut taken, mut bytes) = self.fill(limit.min(1), timeout, &mut each);
-        while taken > 0 && taken < limit && bytes < ENOUGH_BYTES {
-            let wanted = (limit - taken).min(BATCH);
-            let (got, more) = self.fill(wanted, 0, &mut each);
-            taken += got;
-            bytes += more;
-            if got < wanted {
-                return;
-            }
+        let client = self.consumer.client().native_ptr();
+        let mut taking = Taking { client, each, left: limit, bytes: 0, panic: None };
+        // SAFETY: the queue is alive; librdkafka calls `one` on this thread and not after this call has returned, with
+        // the pointer that it is given here.
+        unsafe {
+            let taking = (&raw mut taking).cast::<c_void>();
+            rd_kafka_consume_callback_queue(self.queue.as_ptr(), timeout, Some(one::<F>), taking);
+        }
+        if let Some(panic) = taking.panic {
+            resume_unwind(panic);
         }
     }
+}
 
-    /// Takes one batch; gives the number of its messages and of their bytes.
-    fn fill(&mut self, limit: usize, timeout: i32, each: &mut impl FnMut(Message<'_>)) -> (usize, usize) {
-        debug_assert!(limit <= BATCH);
-        // SAFETY: `batch` has room for `BATCH` pointers, of which librdkafka writes at most `limit`
-        // and says how many.
-        let taken = unsafe {
-            let messages = self.batch.as_mut_ptr();
-            let count = rd_kafka_consume_batch_queue(self.queue.as_ptr(), timeout, messages, limit);
-            let count = usize::try_from(count).unwrap_or(0);
-            self.batch.set_len(count);
-            count
-        };
-        let mut bytes = 0;
-        for message in self.batch.drain(..) {
-            // SAFETY: each pointer is a message of ours, alive until it is destroyed, once, here;
-            // `each` cannot keep what it borrows from it.
-            unsafe {
-                bytes += (*message).len;
-                each(read(&*message));
-                rd_kafka_message_destroy(message);
-            }
-        }
-        (taken, bytes)
+/// What is known while a queue is served.
+struct Taking<F> {
+    client: *mut rd_kafka_t,
+    each: F,
+    /// Messages that may still be taken.
+    left: usize,
+    /// Of the payloads that were taken.
+    bytes: usize,
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+/// Hands one message on, and has librdkafka keep the rest once it is enough.
+///
+/// # Safety
+/// `message` is one of librdkafka's, alive until this returns; `taking` is what `take` gave it.
+unsafe extern "C" fn one<F: FnMut(Message<'_>)>(message: *mut rd_kafka_message_t, taking: *mut c_void) {
+    // SAFETY: as this function was promised; `each` cannot keep what it borrows from the message.
+    let (taking, message) = unsafe { (&mut *taking.cast::<Taking<F>>(), &*message) };
+    taking.left = taking.left.saturating_sub(1);
+    taking.bytes += message.len;
+    // No panic may pass through librdkafka.
+    // SAFETY: the message is alive.
+    let handed = catch_unwind(AssertUnwindSafe(|| (taking.each)(unsafe { read(message) })));
+    taking.panic = handed.err();
+    if taking.left == 0 || taking.bytes >= ENOUGH_BYTES || taking.panic.is_some() {
+        // SAFETY: the client is alive; this only notes that its call on this thread is to end.
+        unsafe { rd_kafka_yield(taking.client) };
     }
 }
 
@@ -233,8 +215,7 @@ impl<C: ConsumerContext> Reading<C> {
 
     /// As [`Queue::take`].
     pub fn take(&mut self, limit: usize, timeout: Duration, each: impl FnMut(Message<'_>)) {
-        // Nothing pauses a partition that belongs to no group.
-        self.queue.take_batch(limit, timeout, each);
+        self.queue.take(limit, timeout, each);
     }
 }
 
