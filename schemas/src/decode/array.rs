@@ -14,9 +14,8 @@ pub struct NotAnArray {
 
 /// Where the elements of a JSON array lie in its text, each to be decoded as it is written: no number loses a digit.
 pub fn elements(text: &str) -> Result<Vec<Range<usize>>, NotAnArray> {
-    let mut open = Vec::new();
-    let mut scanner = Scanner::new(text, &mut open);
-    let elements = scanner.elements().and_then(|elements| scanner.finish().map(|()| elements));
+    let mut scanner = Scanner::new(text);
+    let elements = scanner.elements(&mut Vec::new()).and_then(|elements| scanner.finish().map(|()| elements));
     let malformed = |found: super::scan::Malformed| NotAnArray { at: found.at, expected: found.expected };
     Ok(elements.map_err(malformed)?.into_iter().map(whole).collect())
 }

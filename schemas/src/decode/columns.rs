@@ -40,7 +40,7 @@ impl Builder {
     }
 
     /// Appends a cell; anything that is no value of the column's type becomes NULL.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, cell: Cell, payload: &str, unescaped: &str) {
         match (self, cell) {
             (Builder::Boolean(values), Cell::Boolean(value)) => values.append_value(value),

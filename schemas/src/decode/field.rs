@@ -2,7 +2,7 @@
 
 use super::DeadLetterKind;
 use super::number::{self, Excess, Misfit};
-use super::scan::{Kind, Malformed, Scanner, Token};
+use super::scan::{Kind, Malformed, Token};
 use super::text::{LoneSurrogate, unescape};
 use super::time;
 use crate::stream::{Field, TimestampFormat};
@@ -36,90 +36,86 @@ pub(super) enum Cell {
 pub(super) struct FieldReader {
     pub field: Field,
     pub wanted: bool,
-    /// The key as producers mostly write it, quotes and colon included; `None` for a name that JSON escapes.
-    key: Option<Box<[u8]>>,
 }
 
 impl FieldReader {
-    pub fn new(field: Field, wanted: bool) -> Self {
-        let is_escaped =
-            field.name.contains(|letter: char| matches!(letter, '"' | '\\') || letter.is_control());
-        let key = (!is_escaped).then(|| format!("\"{}\":", field.name).into_bytes().into_boxed_slice());
-        FieldReader { field, wanted, key }
-    }
-
-    /// Passes the key at the scanner's position if it is this field's, written without detours: most records cost one
-    /// comparison a key.
-    #[inline]
-    pub fn comes(&self, scanner: &mut Scanner<'_>) -> bool {
-        self.key.as_ref().is_some_and(|key| scanner.passes(key))
-    }
-
-    /// The cell of a value. What is valid does not depend on whether the field is wanted.
-    #[inline]
-    pub fn read(&self, payload: &str, token: Token, unescaped: &mut String) -> Result<Cell, Fault> {
+    /// Reads a value into its cell. What is valid does not depend on whether the field is wanted.
+    #[inline(always)]
+    pub fn read(
+        &self,
+        payload: &str,
+        token: Token,
+        unescaped: &mut String,
+        cell: &mut Cell,
+    ) -> Result<(), Fault> {
         if token.kind == Kind::Escaped {
-            return self.read_escaped(payload, token, unescaped);
+            return self.read_escaped(payload, token, unescaped, cell);
         }
-        let cell = self.cell(&payload[token.start..token.end], token);
-        cell.map_err(|misfit| self.misfit(misfit, payload, token))
+        let fits = self.fill(cell, payload.as_bytes(), token);
+        fits.map_err(|misfit| self.misfit(misfit, payload, token))
     }
 
     /// A string with escapes means what it would mean without them: some writers escape the `+` of an offset.
     #[cold]
-    fn read_escaped(&self, payload: &str, token: Token, unescaped: &mut String) -> Result<Cell, Fault> {
+    fn read_escaped(
+        &self,
+        payload: &str,
+        token: Token,
+        unescaped: &mut String,
+        cell: &mut Cell,
+    ) -> Result<(), Fault> {
         let start = unescaped.len();
         let plain = unescape(&payload[token.start..token.end], unescaped);
         match (&self.field.data_type, plain) {
-            (DataType::Text, Ok(())) => Ok(Cell::Unescaped(start, unescaped.len())),
+            (DataType::Text, Ok(())) => {
+                *cell = Cell::Unescaped(start, unescaped.len());
+                Ok(())
+            }
             (DataType::Text, Err(lone)) => Err(self.lone_surrogate(token, lone)),
             (_, plain) => {
                 let plain = plain.map_err(|_| Misfit::WrongType);
-                let cell =
-                    plain.and_then(|()| self.cell(&unescaped[start..], Token { kind: Kind::Plain, ..token }));
-                cell.map_err(|misfit| self.misfit(misfit, payload, token))
+                let token_of_it = Token { kind: Kind::Plain, start, end: unescaped.len() };
+                let fits = plain.and_then(|()| self.fill(cell, unescaped.as_bytes(), token_of_it));
+                fits.map_err(|misfit| self.misfit(misfit, payload, token))
             }
         }
     }
 
-    /// The cell of `text`, which is a token's text without escapes.
-    #[inline]
-    fn cell(&self, text: &str, token: Token) -> Result<Cell, Misfit> {
-        let bytes = text.as_bytes();
+    /// Fills the cell of a token of `text`, which has no escapes. Where the cell stands, since what is written in parts and
+    /// copied whole makes the processor wait.
+    #[inline(always)]
+    fn fill(&self, cell: &mut Cell, text: &[u8], token: Token) -> Result<(), Misfit> {
+        let bytes = &text[token.start..token.end];
         match (&self.field.data_type, token.kind) {
-            (_, Kind::Null) => Ok(Cell::Null),
-            (DataType::Boolean, Kind::True) => Ok(Cell::Boolean(true)),
-            (DataType::Boolean, Kind::False) => Ok(Cell::Boolean(false)),
-            (DataType::Integer, Kind::Number) => {
-                number::integer(bytes).and_then(|value| match i32::try_from(value) {
-                    Ok(_) => Ok(Cell::Integer(value)),
-                    Err(_) => Err(Misfit::OutOfRange),
-                })
+            (_, Kind::Null) => *cell = Cell::Null,
+            (DataType::Boolean, Kind::True) => *cell = Cell::Boolean(true),
+            (DataType::Boolean, Kind::False) => *cell = Cell::Boolean(false),
+            (DataType::Integer, Kind::Number(short)) => {
+                let value = number::integer(bytes, short)?;
+                i32::try_from(value).map_err(|_| Misfit::OutOfRange)?;
+                *cell = Cell::Integer(value);
             }
-            (DataType::BigInt, Kind::Number) => number::integer(bytes).map(Cell::Integer),
-            (DataType::Double, Kind::Number) => {
-                // Without an exponent, fewer digits than the largest double has are always in range.
-                let surely_in_range =
-                    bytes.len() <= 300 && !bytes.iter().any(|byte| matches!(byte, b'e' | b'E'));
-                if !self.wanted && surely_in_range {
-                    Ok(Cell::Unread)
-                } else {
-                    number::double(text).map(Cell::Double)
-                }
+            (DataType::BigInt, Kind::Number(short)) => *cell = Cell::Integer(number::integer(bytes, short)?),
+            // A short number is in range.
+            (DataType::Double, Kind::Number(Some(_))) if !self.wanted => *cell = Cell::Unread,
+            (DataType::Double, Kind::Number(short)) => *cell = Cell::Double(number::double(bytes, short)?),
+            (DataType::Decimal { precision, scale }, Kind::Number(short)) => {
+                *cell = Cell::Decimal(number::decimal(bytes, short, *precision, *scale, Excess::Refuse)?);
             }
-            (DataType::Decimal { precision, scale }, Kind::Number | Kind::Plain) => {
-                number::decimal(bytes, *precision, *scale, Excess::Refuse).map(Cell::Decimal)
+            (DataType::Decimal { precision, scale }, Kind::Plain) => {
+                *cell = Cell::Decimal(number::decimal(bytes, None, *precision, *scale, Excess::Refuse)?);
             }
-            (DataType::Text, Kind::Plain) => Ok(Cell::Text(token.start, token.end)),
-            (DataType::Date, Kind::Plain) => time::date(bytes).map(Cell::Date),
+            (DataType::Text, Kind::Plain) => *cell = Cell::Text(token.start, token.end),
+            (DataType::Date, Kind::Plain) => *cell = Cell::Date(time::date(bytes)?),
             (DataType::Timestamp, Kind::Plain) if self.field.timestamp_format == TimestampFormat::Text => {
-                time::timestamp(bytes).map(Cell::Integer)
+                *cell = Cell::Integer(time::timestamp(bytes)?);
             }
-            (DataType::Timestamp, Kind::Number) => {
-                time::epoch(bytes, self.field.timestamp_format).map(Cell::Integer)
+            (DataType::Timestamp, Kind::Number(short)) => {
+                *cell = Cell::Integer(time::epoch(bytes, short, self.field.timestamp_format)?);
             }
-            _ => Err(Misfit::WrongType),
+            _ => return Err(Misfit::WrongType),
         }
+        Ok(())
     }
 
     #[cold]
@@ -201,6 +197,6 @@ fn shown(payload: &str, token: Token) -> String {
         Kind::Array => "an array".to_string(),
         Kind::Object => "an object".to_string(),
         Kind::Plain | Kind::Escaped => format!("\"{shortened}\""),
-        Kind::Null | Kind::True | Kind::False | Kind::Number => shortened,
+        Kind::Null | Kind::True | Kind::False | Kind::Number(_) => shortened,
     }
 }

@@ -21,12 +21,12 @@ mod array;
 mod columns;
 mod field;
 mod number;
+mod record;
 mod scan;
+mod stop;
 mod text;
 mod time;
 
-use chrono::{DateTime, SecondsFormat};
-use hashbrown::HashMap;
 use polars::prelude::{BinaryChunkedBuilder, Column, DataFrame, IntoColumn, IntoSeries, NamedFrom, Series};
 
 use crate::log::Records;
@@ -34,8 +34,8 @@ use crate::stream::{OFFSET_COLUMN, PARTITION_COLUMN, Stream, TIMESTAMP_COLUMN};
 use crate::types::DataType;
 pub use array::{NotAnArray, elements};
 use columns::Builder;
-use field::{Cell, Fault, FieldReader, malformed};
-use scan::{Kind, Scanner, Token};
+use field::{Cell, Fault};
+use record::RecordReader;
 
 /// What became of a run of records.
 #[derive(Debug)]
@@ -86,17 +86,7 @@ impl DeadLetterKind {
 
 /// Decodes a stream's payloads. One decoder serves one thread; it keeps scratch space between calls.
 pub struct Decoder {
-    fields: Vec<FieldReader>,
-    by_name: HashMap<String, usize>,
-    /// By field, the field whose key came next the last time; the entry behind the last field is for
-    /// the first key. Producers rarely change the order of keys, so this spares most look-ups.
-    followers: Vec<usize>,
-    event_time: usize,
-    max_future_micros: i128,
-    /// By field, what the record at hand holds.
-    cells: Vec<Cell>,
-    unescaped: String,
-    open: Vec<u8>,
+    reader: RecordReader,
 }
 
 impl Decoder {
@@ -104,30 +94,11 @@ impl Decoder {
     /// stream does not have are ignored). All fields of the schema are validated alike whatever is
     /// wanted, so that every layer agrees on which records are dead letters.
     pub fn new(stream: &Stream, wanted: &[&str]) -> Self {
-        let fields: Vec<FieldReader> = (stream.fields.iter().enumerate())
-            .map(|(index, field)| {
-                let wanted = index == stream.event_time || wanted.contains(&field.name.as_str());
-                FieldReader::new(field.clone(), wanted)
-            })
-            .collect();
-        Decoder {
-            by_name: fields
-                .iter()
-                .enumerate()
-                .map(|(index, reader)| (reader.field.name.clone(), index))
-                .collect(),
-            followers: (1..=fields.len()).map(|next| next % fields.len()).chain([0]).collect(),
-            event_time: stream.event_time,
-            max_future_micros: stream.max_future.as_micros() as i128,
-            cells: vec![Cell::Missing; fields.len()],
-            unescaped: String::new(),
-            open: Vec::new(),
-            fields,
-        }
+        Decoder { reader: RecordReader::new(stream, wanted) }
     }
 
     pub fn decode(&mut self, records: &Records) -> Decoded {
-        let mut builders: Vec<(usize, Builder)> = (self.fields.iter().enumerate())
+        let mut builders: Vec<(usize, Builder)> = (self.reader.fields.iter().enumerate())
             .filter(|(_, reader)| reader.wanted)
             .map(|(index, reader)| {
                 (index, Builder::new(&reader.field.name, &reader.field.data_type, records.len()))
@@ -138,20 +109,17 @@ impl Decoder {
         // One check of all bytes is cheaper than one per record.
         let all = simdutf8::basic::from_utf8(&records.payloads).ok();
         for index in 0..records.len() {
-            let fault = match self.text(records, index, all) {
-                Err(fault) => fault,
-                Ok(payload) => match self.read(payload, records.timestamps[index]) {
-                    Err(fault) => fault,
-                    Ok(()) => {
-                        for (field, builder) in &mut builders {
-                            builder.push(self.cells[*field], payload, &self.unescaped);
-                        }
-                        events.push(index);
-                        continue;
+            let read = payload(records, index, all)
+                .and_then(|payload| self.reader.read(payload, records.timestamps[index]).map(|()| payload));
+            match read {
+                Ok(payload) => {
+                    for (field, builder) in &mut builders {
+                        builder.push(self.reader.cells[*field], payload, &self.reader.unescaped);
                     }
-                },
-            };
-            dead_letters.push(DeadLetter { index, kind: fault.kind, reason: fault.reason });
+                    events.push(index);
+                }
+                Err(Fault { kind, reason }) => dead_letters.push(DeadLetter { index, kind, reason }),
+            }
         }
         let mut columns: Vec<Column> = builders.into_iter().map(|(_, builder)| builder.finish()).collect();
         columns.extend(positions(records, &events));
@@ -160,103 +128,19 @@ impl Decoder {
         );
         Decoded { events, dead_letters }
     }
-
-    /// A record's payload as text; `all` is the text of all payloads if they are all UTF-8.
-    #[inline]
-    fn text<'a>(&self, records: &'a Records, index: usize, all: Option<&'a str>) -> Result<&'a str, Fault> {
-        let start = if index == 0 { 0 } else { records.ends[index - 1] };
-        let end = records.ends[index];
-        match all.and_then(|all| all.get(start..end)) {
-            Some(payload) if !payload.is_empty() => Ok(payload),
-            _ if records.tombstones[index] => Err(no_payload(DeadLetterKind::Tombstone)),
-            _ if start == end => Err(no_payload(DeadLetterKind::Empty)),
-            _ => std::str::from_utf8(&records.payloads[start..end]).map_err(not_utf8),
-        }
-    }
-
-    /// Fills `cells` from a payload.
-    #[inline]
-    fn read(&mut self, payload: &str, timestamp: i64) -> Result<(), Fault> {
-        let Decoder { fields, by_name, followers, cells, unescaped, open, .. } = self;
-        cells.fill(Cell::Missing);
-        unescaped.clear();
-        let mut fault = None;
-        let mut scanner = Scanner::new(payload, open);
-        let not_json = |found| malformed(payload, found);
-        scanner.enter().map_err(not_json)?;
-        let mut first = true;
-        let mut previous = fields.len();
-        while scanner.advance(first).map_err(not_json)? {
-            first = false;
-            let guess = followers[previous];
-            let found = if fields[guess].comes(&mut scanner) {
-                Some(guess)
-            } else {
-                field_of(by_name, payload, scanner.key().map_err(not_json)?)
-            };
-            let value = scanner.value().map_err(not_json)?;
-            let Some(field) = found else { continue };
-            followers[previous] = field;
-            previous = field;
-            match fields[field].read(payload, value, unescaped) {
-                Ok(cell) => cells[field] = cell,
-                Err(found) => fault = fault.or(Some(found)),
-            }
-        }
-        scanner.finish().map_err(not_json)?;
-        if let Some(fault) = fault {
-            return Err(fault);
-        }
-        for (reader, cell) in fields.iter().zip(cells.iter()) {
-            if reader.field.not_null && matches!(cell, Cell::Missing | Cell::Null) {
-                return Err(reader.missing(*cell));
-            }
-        }
-        self.check_event_time(timestamp)
-    }
-
-    /// An event must not lie further in the future of its own record than the stream allows. A record
-    /// without a Kafka timestamp has no future.
-    #[inline]
-    fn check_event_time(&self, timestamp: i64) -> Result<(), Fault> {
-        let Cell::Integer(event_time) = self.cells[self.event_time] else { return Ok(()) };
-        let latest = i128::from(timestamp) * 1000 + self.max_future_micros;
-        if timestamp < 0 || i128::from(event_time) <= latest {
-            return Ok(());
-        }
-        Err(self.future(event_time, timestamp))
-    }
-
-    #[cold]
-    fn future(&self, event_time: i64, timestamp: i64) -> Fault {
-        let name = &self.fields[self.event_time].field.name;
-        let text = |micros: i64| match DateTime::from_timestamp_micros(micros) {
-            Some(time) => time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
-            None => micros.to_string(),
-        };
-        let (found, kafka) = (text(event_time), text(timestamp.saturating_mul(1000)));
-        let seconds = self.max_future_micros / 1_000_000;
-        Fault {
-            kind: DeadLetterKind::FutureEventTime,
-            reason: format!(
-                "field {name}: {found} is in the future of the record's Kafka timestamp {kafka} by more than {seconds} seconds"
-            ),
-        }
-    }
 }
 
-/// The field of a key, if there is one.
-fn field_of(by_name: &HashMap<String, usize>, payload: &str, key: Token) -> Option<usize> {
-    let name = &payload[key.start..key.end];
-    if key.kind == Kind::Escaped { by_escaped_name(by_name, name) } else { by_name.get(name).copied() }
-}
-
-/// The field of a key that is written with escapes.
-#[cold]
-fn by_escaped_name(by_name: &HashMap<String, usize>, escaped: &str) -> Option<usize> {
-    let mut name = String::new();
-    text::unescape(escaped, &mut name).ok()?;
-    by_name.get(&name).copied()
+/// A record's payload as text; `all` is the text of all payloads if they are all UTF-8.
+#[inline]
+fn payload<'a>(records: &'a Records, index: usize, all: Option<&'a str>) -> Result<&'a str, Fault> {
+    let start = if index == 0 { 0 } else { records.ends[index - 1] };
+    let end = records.ends[index];
+    match all.and_then(|all| all.get(start..end)) {
+        Some(payload) if !payload.is_empty() => Ok(payload),
+        _ if records.tombstones[index] => Err(no_payload(DeadLetterKind::Tombstone)),
+        _ if start == end => Err(no_payload(DeadLetterKind::Empty)),
+        _ => std::str::from_utf8(&records.payloads[start..end]).map_err(not_utf8),
+    }
 }
 
 #[cold]

@@ -1,5 +1,7 @@
 //! Numbers from their text, exactly: no integer or decimal takes a detour through a float.
 
+use super::scan::Short;
+
 /// Why a number does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Misfit {
@@ -8,43 +10,61 @@ pub(super) enum Misfit {
     OutOfRange,
 }
 
-/// An integer written as one: `3.0` and `3e0` are not.
+/// An integer written as one: `3.0` and `3e0` are not. `short` is the same number, if it is.
 #[inline]
-pub(super) fn integer(text: &[u8]) -> Result<i64, Misfit> {
+pub(super) fn integer(text: &[u8], short: Option<Short>) -> Result<i64, Misfit> {
+    match short {
+        Some(Short { places: 0, digits, negative }) => {
+            Ok(if negative { -(digits as i64) } else { digits as i64 })
+        }
+        Some(_) => Err(Misfit::WrongType),
+        None => long_integer(text),
+    }
+}
+
+/// Numbers of more than eighteen digits are rare enough to be checked digit by digit.
+fn long_integer(text: &[u8]) -> Result<i64, Misfit> {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),
     };
-    let mut value = 0i64;
-    // Eighteen digits cannot overflow; longer numbers are rare enough to be checked digit by digit.
-    if digits.len() <= 18 {
-        for byte in digits {
-            let digit = byte.wrapping_sub(b'0');
-            if digit > 9 {
-                return Err(Misfit::WrongType);
-            }
-            value = value * 10 + i64::from(digit);
-        }
-        return Ok(if negative { -value } else { value });
-    }
     if digits.iter().any(|byte| !byte.is_ascii_digit()) {
         return Err(Misfit::WrongType);
     }
-    for byte in digits {
-        let digit = i64::from(byte - b'0');
-        value = (value.checked_mul(10))
+    digits.iter().try_fold(0i64, |value, byte| {
+        let (value, digit) = (value.checked_mul(10), i64::from(byte - b'0'));
+        value
             .and_then(|value| if negative { value.checked_sub(digit) } else { value.checked_add(digit) })
-            .ok_or(Misfit::OutOfRange)?;
-    }
-    Ok(value)
+            .ok_or(Misfit::OutOfRange)
+    })
 }
 
-/// The nearest double of a JSON number; one beyond the largest double is out of range.
+/// The nearest double of a JSON number; one beyond the largest double is out of range. `short` is the same number.
 #[inline]
-pub(super) fn double(text: &str) -> Result<f64, Misfit> {
-    let value: f64 = text.parse().map_err(|_| Misfit::WrongType)?;
+pub(super) fn double(text: &[u8], short: Option<Short>) -> Result<f64, Misfit> {
+    // Both are doubles themselves, so that their quotient is the double that is nearest to what is written (William
+    // Clinger, "How to read floating point numbers accurately", 1990).
+    const WHOLE_DOUBLES: u64 = 1 << 53;
+    if let Some(Short { negative, digits, places }) = short
+        && digits < WHOLE_DOUBLES
+        && let Some(power) = DOUBLE_POWERS_OF_TEN.get(places as usize)
+    {
+        let value = digits as f64 / power;
+        return Ok(if negative { -value } else { value });
+    }
+    long_double(text)
+}
+
+#[cold]
+fn long_double(text: &[u8]) -> Result<f64, Misfit> {
+    let value = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    let value: f64 = value.ok_or(Misfit::WrongType)?;
     if value.is_finite() { Ok(value) } else { Err(Misfit::OutOfRange) }
 }
+
+/// Those of them that are doubles.
+static DOUBLE_POWERS_OF_TEN: [f64; 19] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18];
 
 /// What becomes of digits behind the last decimal place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,39 +85,51 @@ static POWERS_OF_TEN: [i128; 39] = {
     powers
 };
 
-/// A decimal as its unscaled integer with `scale` places and at most `precision` digits.
+/// A decimal as its unscaled integer with `scale` places and at most `precision` digits. `short` is the same number, if
+/// that was read already.
 #[inline]
-pub(super) fn decimal(text: &[u8], precision: u8, scale: u8, excess: Excess) -> Result<i128, Misfit> {
-    match short_decimal(text, precision, scale) {
+pub(super) fn decimal(
+    text: &[u8],
+    short: Option<Short>,
+    precision: u8,
+    scale: u8,
+    excess: Excess,
+) -> Result<i128, Misfit> {
+    match short.or_else(|| short_of(text)).and_then(|short| scaled(short, precision, scale)) {
         Some(unscaled) => Ok(unscaled),
         None => any_decimal(text, precision, scale, excess),
     }
 }
 
-/// A decimal as nearly all are written: a few digits, no exponent, no more places than `scale`. `None` for any other,
-/// and for what is no decimal.
+/// A number with no more places than `scale` and no more digits than `precision`.
 #[inline]
-fn short_decimal(text: &[u8], precision: u8, scale: u8) -> Option<i128> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
+fn scaled(Short { negative, digits, places }: Short, precision: u8, scale: u8) -> Option<i128> {
+    let missing = u32::from(scale).checked_sub(places)?;
+    let unscaled = i128::from(digits).checked_mul(POWERS_OF_TEN[missing as usize])?;
+    (unscaled < POWERS_OF_TEN[usize::from(precision)]).then_some(if negative { -unscaled } else { unscaled })
+}
+
+/// A number that stands in a string; `None` for a long one, and for what is no number.
+#[inline]
+fn short_of(text: &[u8]) -> Option<Short> {
+    let (negative, written) = match text {
+        [b'-', written @ ..] => (true, written),
+        written => (false, written),
     };
     // Eighteen digits cannot overflow.
-    if digits.len() > 18 || matches!(digits, [] | [b'.', ..] | [.., b'.'] | [b'0', b'0'..=b'9', ..]) {
+    if written.len() > 18 || matches!(written, [] | [b'.', ..] | [.., b'.'] | [b'0', b'0'..=b'9', ..]) {
         return None;
     }
-    let (mut value, mut point) = (0i64, None);
-    for (at, byte) in digits.iter().enumerate() {
+    let (mut digits, mut point) = (0, None);
+    for (at, byte) in written.iter().enumerate() {
         match byte {
-            b'0'..=b'9' => value = value * 10 + i64::from(byte - b'0'),
+            b'0'..=b'9' => digits = digits * 10 + u64::from(byte - b'0'),
             b'.' if point.is_none() => point = Some(at),
             _ => return None,
         }
     }
-    let places = point.map_or(0, |at| digits.len() - at - 1);
-    let missing = usize::from(scale).checked_sub(places)?;
-    let unscaled = i128::from(value).checked_mul(POWERS_OF_TEN[missing])?;
-    (unscaled < POWERS_OF_TEN[usize::from(precision)]).then_some(if negative { -unscaled } else { unscaled })
+    let places = point.map_or(0, |at| written.len() - at - 1) as u32;
+    Some(Short { negative, digits, places })
 }
 
 fn any_decimal(text: &[u8], precision: u8, scale: u8, excess: Excess) -> Result<i128, Misfit> {

@@ -4,6 +4,7 @@
 //! further digits are dropped towards the past.
 
 use super::number::{self, Excess, Misfit};
+use super::scan::Short;
 use crate::stream::TimestampFormat;
 
 const SECOND: i64 = 1_000_000;
@@ -44,19 +45,19 @@ pub(super) fn timestamp(text: &[u8]) -> Result<i64, Misfit> {
     in_range(i64::from(day) * DAY + seconds * SECOND + fraction)
 }
 
-/// An epoch number in microseconds since 1970-01-01.
+/// An epoch number in microseconds since 1970-01-01. `short` is the same number, if it is.
 #[inline]
-pub(super) fn epoch(text: &[u8], format: TimestampFormat) -> Result<i64, Misfit> {
+pub(super) fn epoch(text: &[u8], short: Option<Short>, format: TimestampFormat) -> Result<i64, Misfit> {
     let scale = match format {
         TimestampFormat::Text => return Err(Misfit::WrongType),
         TimestampFormat::EpochSeconds => 6,
         TimestampFormat::EpochMillis => 3,
         TimestampFormat::EpochMicros => 0,
     };
-    if let Ok(whole) = number::integer(text) {
+    if let Ok(whole) = number::integer(text, short) {
         return in_range(whole.checked_mul(10i64.pow(scale)).ok_or(Misfit::OutOfRange)?);
     }
-    let micros = number::decimal(text, 18, scale as u8, Excess::Floor)?;
+    let micros = number::decimal(text, short, 18, scale as u8, Excess::Floor)?;
     in_range(i64::try_from(micros).map_err(|_| Misfit::OutOfRange)?)
 }
 
