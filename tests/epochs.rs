@@ -241,7 +241,7 @@ fn stretched<R>(
     records: &Records,
     range: OffsetRange,
     views: &BTreeMap<String, Arc<View>>,
-    fold: impl FnOnce(&Stretch<'_>) -> Result<R, Refused>,
+    fold: impl FnOnce(&Stretch) -> Result<R, Refused>,
 ) -> Result<R, Refused> {
     let fields: BTreeSet<&str> = views.values().flat_map(|view| view.fields_read()).collect();
     let stream = &views.values().next().expect("there is a view").stream;

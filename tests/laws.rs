@@ -12,7 +12,7 @@ use watershed_schemas::value::Value;
 use watershed_schemas::view::{Aggregate, View};
 
 use crate::support::measures;
-use crate::support::specimens::{Specimen, fold, specimens, view};
+use crate::support::specimens::{HOUR, Specimen, fold, specimens, view};
 
 /// Every measure, over two dimensions.
 fn everything() -> Arc<View> {
@@ -68,6 +68,37 @@ pub fn assert_same(left: &StateTable, right: &StateTable) {
             } else {
                 assert_eq!(ours, theirs, "{}", measure.name);
             }
+        }
+    }
+}
+
+/// Events over twenty hours, with so many labels, each padded to a length.
+fn long_run(labels: usize, length: usize) -> Vec<Specimen> {
+    let event = |index: usize| Specimen {
+        at: (index * 7_919 % 20) as i64 * HOUR + index as i64,
+        flag: (index % 3 > 0).then_some(index % 2 == 0),
+        small: Some((index % 11) as i32 - 5),
+        real: (index % 5 > 0).then(|| (index % 400) as f64 / 8.0 - 25.0),
+        label: (index % 7 > 0).then(|| format!("{:0length$}", index * 31 % labels)),
+        ..Specimen::blank(index)
+    };
+    (0..2_500).map(event).collect()
+}
+
+/// What comes again in a run is looked at once, which must not be seen in any state.
+#[test]
+fn a_long_run_is_folded_as_its_events_one_by_one() {
+    for (labels, length) in [(1, 0), (5, 3), (5, 12), (40, 17), (2_500, 8)] {
+        let events = long_run(labels, length);
+        for view in [everything(), view(&["label"], &measures::select(), Some("small > -4"))] {
+            let mut one_by_one = StateTable::new(view.clone());
+            for event in events.chunks(1) {
+                one_by_one.fold(&crate::support::specimens::frame(event)).expect("an event folds");
+            }
+            let whole = fold(&view, &events);
+            assert_same(&whole, &one_by_one);
+            assert_eq!(whole.events, one_by_one.events);
+            assert!(whole.cells() > labels.min(100), "{labels} labels in {} cells", whole.cells());
         }
     }
 }

@@ -1,9 +1,33 @@
 //! Scalars of a view over a run of events.
 
+use std::rc::Rc;
+
 use polars::prelude::{BooleanChunked, Column, DataFrame, Expr, IntoLazy, PolarsResult, Series};
 
-use crate::columns;
+use crate::coding::{Codes, Run};
+use crate::columns::{self, Class};
 use crate::expr::Scalar;
+
+/// The values of a scalar by event.
+pub(crate) struct Values {
+    pub series: Series,
+    /// The same where they are texts that come again.
+    pub codes: Option<Rc<Codes>>,
+}
+
+/// As [`scalars`], with their codes.
+pub(crate) fn values(run: &Run, asked: &[&Scalar]) -> PolarsResult<Vec<Values>> {
+    let series = scalars(run.events(), asked)?;
+    let coded = |(scalar, series): (&&Scalar, Series)| {
+        let codes = match &scalar.expr {
+            _ if Class::of(&scalar.data_type) != Class::Text => None,
+            Expr::Column(field) => run.codes(field, &series)?,
+            _ => Codes::of(columns::texts(&series)?).map(Rc::new),
+        };
+        Ok(Values { series, codes })
+    };
+    asked.iter().zip(series).map(coded).collect()
+}
 
 /// The scalars' values, each of its declared type and as long as `events`.
 pub(crate) fn scalars(events: &DataFrame, scalars: &[&Scalar]) -> PolarsResult<Vec<Series>> {

@@ -4,6 +4,7 @@
 //! layers meet only in this crate, so a view, a window, an offset or a state has one definition.
 
 pub mod budget;
+pub mod coding;
 pub mod columns;
 pub mod decode;
 mod dictionary;

@@ -19,11 +19,12 @@ use arrow::datatypes::{
     DataType as ArrowType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType,
 };
 use arrow::record_batch::RecordBatch;
-use polars::prelude::{DataFrame, PolarsResult, Series};
+use polars::prelude::{DataFrame, PolarsResult};
 
 use crate::budget::{Account, Budget};
+use crate::coding::Run;
 use crate::columns::{self, Part};
-use crate::evaluate;
+use crate::evaluate::{self, Values};
 use crate::expr::Scalar;
 use crate::keys::{Keys, UNKNOWN};
 use crate::measure::operand::Operand;
@@ -129,19 +130,25 @@ impl StateTable {
     /// `first` or `last`, `_partition` and `_offset`. Gives the row of every event that passed the filter: no other
     /// row has changed.
     pub fn fold(&mut self, events: &DataFrame) -> PolarsResult<Vec<u32>> {
+        self.fold_run(&Run::new(events.clone()))
+    }
+
+    /// As [`StateTable::fold`], for events that several views fold.
+    pub fn fold_run(&mut self, run: &Run) -> PolarsResult<Vec<u32>> {
         let view = self.view.clone();
-        let filtered = match &view.filter {
+        let run = match &view.filter {
             Some(filter) => {
-                let predicate = evaluate::scalars(events, &[filter])?;
-                &events.filter(evaluate::mask(&predicate[0])?)?
+                let predicate = evaluate::scalars(run.events(), &[filter])?;
+                &Run::new(run.events().filter(evaluate::mask(&predicate[0])?)?)
             }
-            None => events,
+            None => run,
         };
-        if filtered.height() == 0 {
+        let count = run.events().height();
+        if count == 0 {
             return Ok(Vec::new());
         }
-        let places = places(&view, filtered)?;
-        let mut values = evaluate::scalars(filtered, &scalars(&view))?.into_iter();
+        let places = places(&view, run.events())?;
+        let mut values = evaluate::values(run, &scalars(&view))?.into_iter();
         let rows = self.rows(&view, &places.times, &mut values)?;
         for (index, measure) in view.measures.iter().enumerate() {
             let argument =
@@ -150,8 +157,8 @@ impl StateTable {
             self.measures[index].resize(self.keys.len());
             update(&mut *self.measures[index], &rows, argument, filter, &places)?;
         }
-        self.events += filtered.height() as u64;
-        self.measured.fold(filtered.height());
+        self.events += count as u64;
+        self.measured.fold(count);
         self.settle();
         Ok(rows)
     }
@@ -338,23 +345,31 @@ fn places(view: &View, events: &DataFrame) -> PolarsResult<Places> {
 fn update(
     states: &mut dyn States,
     rows: &[u32],
-    argument: Option<(Series, &DataType)>,
-    filter: Option<Series>,
+    argument: Option<(Values, &DataType)>,
+    filter: Option<Values>,
     places: &Places,
 ) -> PolarsResult<()> {
     let Some(filter) = filter else {
-        let values = argument.map(|(series, data_type)| Operand::new(&series, data_type)).transpose()?;
-        states.update(rows, &Input { values: values.as_ref(), picked: None, places });
+        let (values, codes) = match argument {
+            Some((Values { series, codes }, data_type)) => (Some(Operand::new(&series, data_type)?), codes),
+            None => (None, None),
+        };
+        let codes = codes.as_deref();
+        states.update(rows, &Input { values: values.as_ref(), codes, picked: None, places });
         return Ok(());
     };
-    let mask = evaluate::mask(&filter)?;
+    let mask = evaluate::mask(&filter.series)?;
     let picked = columns::picked(mask);
     let rows: Vec<u32> = picked.iter().map(|index| rows[*index as usize]).collect();
-    let values = match argument {
-        Some((series, data_type)) => Some(Operand::new(&series.filter(mask)?, data_type)?),
-        None => None,
+    let (values, codes) = match argument {
+        Some((Values { series, codes }, data_type)) => {
+            let values = Operand::new(&series.filter(mask)?, data_type)?;
+            (Some(values), codes.map(|codes| codes.picked(&picked)))
+        }
+        None => (None, None),
     };
-    states.update(&rows, &Input { values: values.as_ref(), picked: Some(&picked), places });
+    let codes = codes.as_ref();
+    states.update(&rows, &Input { values: values.as_ref(), codes, picked: Some(&picked), places });
     Ok(())
 }
 

@@ -183,7 +183,7 @@ impl Fold {
     }
 
     /// Folds the part of the live stretch that is this epoch's own.
-    pub(crate) fn extend(&mut self, stretch: &Stretch<'_>) {
+    pub(crate) fn extend(&mut self, stretch: &Stretch) {
         let range = stretch.range();
         assert!(
             self.span.until == self.span.from.max(range.from),
@@ -197,7 +197,7 @@ impl Fold {
     }
 
     /// Folds the part of a replayed stretch that comes next in what it lacks; false if nothing does.
-    pub(crate) fn replay(&mut self, stretch: &Stretch<'_>) -> bool {
+    pub(crate) fn replay(&mut self, stretch: &Stretch) -> bool {
         let range = stretch.range();
         let Some(missing) = self.missing().filter(|missing| range.contains(missing.from)) else {
             return false;
@@ -213,7 +213,7 @@ impl Fold {
         self.hindrance = Some(reason.to_string());
     }
 
-    fn take(&mut self, stretch: &Stretch<'_>, own: OffsetRange) {
+    fn take(&mut self, stretch: &Stretch, own: OffsetRange) {
         if self.void.is_some() {
             return;
         }
@@ -221,7 +221,7 @@ impl Fold {
         self.exported.take();
         // One view's failure, even a panic inside the engine that evaluates it, leaves the others alone.
         let numbering = self.table.numbering();
-        let folded = catch_unwind(AssertUnwindSafe(|| self.table.fold(&events)));
+        let folded = catch_unwind(AssertUnwindSafe(|| self.table.fold_run(&events)));
         let error = match folded {
             Ok(Ok(rows)) if self.table.numbering() == numbering => return self.changes.note(&rows),
             Ok(Ok(_)) => {

@@ -166,7 +166,7 @@ impl PartitionEpochs {
 
     /// Folds what comes next in the log into every epoch: only records at or above its watershed are an
     /// epoch's own. The stretch must begin at the live offset.
-    pub fn fold(&mut self, stretch: &Stretch<'_>) -> Result<(), Refused> {
+    pub fn fold(&mut self, stretch: &Stretch) -> Result<(), Refused> {
         self.check(stretch)?;
         let range = stretch.range();
         if range.from != self.live {
@@ -191,7 +191,7 @@ impl PartitionEpochs {
 
     /// Folds a stretch read again into every epoch that lacks what it begins with or holds. Gives the
     /// number of folds that it served.
-    pub fn replay(&mut self, stretch: &Stretch<'_>) -> Result<usize, Refused> {
+    pub fn replay(&mut self, stretch: &Stretch) -> Result<usize, Refused> {
         self.check(stretch)?;
         let served = self.folds.values_mut().map(|fold| usize::from(fold.replay(stretch))).sum();
         self.revision += u64::from(served > 0);
@@ -227,7 +227,7 @@ impl PartitionEpochs {
         }
     }
 
-    fn check(&self, stretch: &Stretch<'_>) -> Result<(), Refused> {
+    fn check(&self, stretch: &Stretch) -> Result<(), Refused> {
         let (expected, found) = (self.partition, stretch.partition());
         if expected == found { Ok(()) } else { Err(Refused::OtherPartition { expected, found }) }
     }

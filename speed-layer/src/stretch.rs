@@ -1,6 +1,9 @@
 //! A stretch of a partition: a range that was examined whole, and the events found in it.
 
+use std::ops::Deref;
+
 use polars::prelude::{DataFrame, PolarsError};
+use watershed_schemas::coding::Run;
 use watershed_schemas::invariants;
 use watershed_schemas::log::NotNext;
 use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
@@ -8,11 +11,28 @@ use watershed_schemas::stream::OFFSET_COLUMN;
 
 /// Every event of `range`, and no other. Offsets ascend; between them may be holes and dead letters.
 #[derive(Debug)]
-pub struct Stretch<'a> {
+pub struct Stretch {
     partition: Partition,
     range: OffsetRange,
-    events: &'a DataFrame,
+    events: Run,
     offsets: Vec<i64>,
+}
+
+/// Some of a stretch's events.
+pub(crate) enum Own<'s> {
+    All(&'s Run),
+    Some(Run),
+}
+
+impl Deref for Own<'_> {
+    type Target = Run;
+
+    fn deref(&self) -> &Run {
+        match self {
+            Own::All(events) => events,
+            Own::Some(events) => events,
+        }
+    }
 }
 
 /// Why something was not folded. Nothing has changed then.
@@ -33,8 +53,8 @@ pub enum Refused {
     Columns { partition: Partition, source: PolarsError },
 }
 
-impl<'a> Stretch<'a> {
-    pub fn new(partition: Partition, range: OffsetRange, events: &'a DataFrame) -> Result<Self, Refused> {
+impl Stretch {
+    pub fn new(partition: Partition, range: OffsetRange, events: &DataFrame) -> Result<Self, Refused> {
         if range.until < range.from {
             return Err(Refused::Backwards { partition, range });
         }
@@ -46,7 +66,7 @@ impl<'a> Stretch<'a> {
             }
             expected = Offset(found + 1);
         }
-        Ok(Stretch { partition, range, events, offsets })
+        Ok(Stretch { partition, range, events: Run::new(events.clone()), offsets })
     }
 
     pub fn partition(&self) -> Partition {
@@ -58,12 +78,12 @@ impl<'a> Stretch<'a> {
     }
 
     /// The events whose offsets lie in `within`; `None` if there are none.
-    pub(crate) fn events(&self, within: OffsetRange) -> Option<DataFrame> {
+    pub(crate) fn events(&self, within: OffsetRange) -> Option<Own<'_>> {
         let start = self.offsets.partition_point(|offset| *offset < within.from.0);
         let end = self.offsets.partition_point(|offset| *offset < within.until.0);
         (start < end).then(|| match end - start == self.offsets.len() {
-            true => self.events.clone(),
-            false => self.events.slice(start as i64, end - start),
+            true => Own::All(&self.events),
+            false => Own::Some(Run::new(self.events.events().slice(start as i64, end - start))),
         })
     }
 }

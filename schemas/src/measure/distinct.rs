@@ -15,6 +15,7 @@ use arrow::datatypes::DataType as ArrowType;
 use datasketches::hash::value::{canonical_float, raw_bytes};
 use datasketches::hll::{HllSketch, HllType, HllUnion};
 
+use crate::coding::Pair;
 use crate::measure::operand::{Operand, each, each_text, scale_of};
 use crate::measure::{self, ErrorBound, Input, Part, States, operand, same};
 use crate::types::DataType;
@@ -60,6 +61,15 @@ impl States for DistinctStates {
     }
 
     fn update(&mut self, rows: &[u32], input: &Input<'_>) {
+        // A value changes nothing when it comes again.
+        if let Some((codes, pairs)) = input.codes.and_then(|codes| Some((codes, codes.pairs(rows)?))) {
+            for Pair { row, code, .. } in pairs {
+                if let Some(text) = codes.text(code) {
+                    self.sketch(row).update_value(raw_bytes::from_str(text));
+                }
+            }
+            return;
+        }
         match operand(input) {
             Operand::Whole(values) => {
                 each(values, |index, value| self.sketch(rows[index]).update_value(value))

@@ -25,6 +25,7 @@ use std::fmt::Debug;
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::{DataType as ArrowType, Field};
 
+use crate::coding::Codes;
 use crate::columns;
 use crate::types::DataType;
 use crate::value::Value;
@@ -36,6 +37,8 @@ use physical::{FloatValues, TextValues, WholeValues, WideValues};
 pub struct Input<'a> {
     /// The argument's values (`None` for `count(*)`), of the measure's argument type.
     pub values: Option<&'a Operand>,
+    /// The same as codes, where they are texts that come again.
+    pub codes: Option<&'a Codes>,
     /// Where each entry's event lies in `places`; `None` when the entries are the events.
     pub picked: Option<&'a [u32]>,
     pub places: &'a Places,

@@ -19,6 +19,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType as ArrowType, Field, Int32Type, Int64Type};
 use sketches_ddsketch::Config;
 
+use crate::coding::{self, Pair};
 use crate::measure::operand::scale_of;
 use crate::measure::{self, ErrorBound, Input, Part, States, operand, same};
 use crate::types::DataType;
@@ -60,9 +61,21 @@ impl States for QuantileStates {
 
     fn update(&mut self, rows: &[u32], input: &Input<'_>) {
         let (mapping, least) = (&*MAPPING, *LEAST_KEY);
+        let (mut counted, mut numbers) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
         operand(input).each_double(scale_of(&self.argument), |index, value| {
-            add(&mut self.rows[rows[index] as usize], bucket(mapping, least, value), 1);
+            counted.push(rows[index]);
+            numbers.push(bucket(mapping, least, value));
         });
+        let Some((first, pairs)) = pairs(&counted, &numbers) else {
+            for (row, number) in counted.iter().zip(&numbers) {
+                add(&mut self.rows[*row as usize], *number, 1);
+            }
+            return;
+        };
+        for of_row in pairs.chunk_by(|a, b| a.row == b.row) {
+            let counts = of_row.iter().map(|pair| (first + pair.code as i32, u64::from(pair.count)));
+            add_all(&mut self.rows[of_row[0].row as usize], counts);
+        }
     }
 
     fn merge(&mut self, into: &[u32], other: &dyn States, from: &[u32]) {
@@ -168,6 +181,30 @@ fn add(buckets: &mut Buckets, number: i32, count: u64) {
     match buckets.binary_search_by_key(&number, |(number, _)| *number) {
         Ok(at) => buckets[at].1 += count,
         Err(at) => buckets.insert(at, (number, count)),
+    }
+}
+
+/// The first bucket, and how often each came in which row, counted from that one.
+fn pairs(rows: &[u32], numbers: &[i32]) -> Option<(i32, Vec<Pair>)> {
+    let (first, last) = (*numbers.iter().min()?, *numbers.iter().max()?);
+    let codes: Vec<u32> = numbers.iter().map(|number| (number - first) as u32).collect();
+    Some((first, coding::pairs(rows, &codes, (last - first) as usize + 1)?))
+}
+
+/// Adds buckets that come in order.
+fn add_all(buckets: &mut Buckets, counts: impl Iterator<Item = (i32, u64)>) {
+    let (mut at, mut new) = (0, Buckets::new());
+    for (number, count) in counts {
+        while buckets.get(at).is_some_and(|(held, _)| *held < number) {
+            at += 1;
+        }
+        match buckets.get_mut(at) {
+            Some((held, counted)) if *held == number => *counted += count,
+            _ => new.push((number, count)),
+        }
+    }
+    if !new.is_empty() {
+        merge(buckets, &new);
     }
 }
 

@@ -15,6 +15,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BinaryArray};
 use arrow::datatypes::DataType as ArrowType;
 use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
 
+use crate::coding::{Codes, Pair};
 use crate::columns::Part as Scalar;
 use crate::measure::operand::{Operand, each, each_text};
 use crate::measure::{self, ErrorBound, Input, Part, States, operand, same};
@@ -56,6 +57,27 @@ impl TopKStates {
         held.update_ref(item);
     }
 
+    /// Adds values as often as each came in its row, if none of them can make a sketch purge: until then counts add up the
+    /// same in any order.
+    fn add_pairs(&mut self, codes: &Codes, pairs: &[Pair]) -> bool {
+        let fits = |of_row: &[Pair]| {
+            let held =
+                self.sketches[of_row[0].row as usize].as_ref().map_or(0, |held| held.num_active_items());
+            held + of_row.len() <= EXACT_ITEMS
+        };
+        if !pairs.chunk_by(|a, b| a.row == b.row).all(fits) {
+            return false;
+        }
+        for Pair { row, code, count } in pairs {
+            let Some(text) = codes.text(*code) else { continue };
+            let count = u64::from(*count);
+            self.added = (self.added.0 + count, self.added.1 + count * text.len() as u64);
+            let held = self.sketches[*row as usize].get_or_insert_with(|| Box::new(sketch()));
+            held.update_with_count_ref(text, count);
+        }
+        true
+    }
+
     /// The occurrences that were counted, of all values together.
     pub fn occurrences(&self, row: u32) -> u64 {
         self.sketches[row as usize].as_ref().map_or(0, |sketch| sketch.total_weight())
@@ -79,6 +101,11 @@ impl States for TopKStates {
     }
 
     fn update(&mut self, rows: &[u32], input: &Input<'_>) {
+        if let Some((codes, pairs)) = input.codes.and_then(|codes| Some((codes, codes.pairs(rows)?)))
+            && self.add_pairs(codes, &pairs)
+        {
+            return;
+        }
         let data_type = self.argument.clone();
         let mut item = String::new();
         let mut add = |index: usize, scalar: Scalar<'_>| {

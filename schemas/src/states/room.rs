@@ -1,10 +1,14 @@
 //! Which group each event falls into, and what that takes.
 
-use polars::prelude::{PolarsResult, Series};
+use std::rc::Rc;
+
+use polars::prelude::PolarsResult;
 
 use super::StateTable;
 use crate::budget::{Budget, Holding, Room};
+use crate::coding::Codes;
 use crate::columns;
+use crate::evaluate::Values;
 use crate::keys::{ANY_WINDOW, UNKNOWN};
 use crate::value::Value;
 use crate::view::View;
@@ -50,9 +54,9 @@ impl StateTable {
         &mut self,
         view: &View,
         times: &[i64],
-        values: &mut impl Iterator<Item = Series>,
+        values: &mut impl Iterator<Item = Values>,
     ) -> PolarsResult<Vec<u32>> {
-        let dimensions: Vec<Series> =
+        let dimensions: Vec<Values> =
             view.dimensions.iter().map(|_| values.next().expect("every dimension was evaluated")).collect();
         let events = times.len() as u64;
         let bytes = if self.account.is_some() { self.group_bytes() } else { 0 };
@@ -70,24 +74,45 @@ impl StateTable {
         &mut self,
         view: &View,
         times: &[i64],
-        dimensions: &[Series],
+        dimensions: &[Values],
         starts: &mut Starts,
     ) -> PolarsResult<Vec<u32>> {
         let mut codes: Vec<Vec<u32>> = Vec::with_capacity(dimensions.len());
-        for (index, series) in dimensions.iter().enumerate() {
+        for (index, values) in dimensions.iter().enumerate() {
             let dictionary = self.keys.dictionary_mut(index);
-            let mut column = Vec::with_capacity(series.len());
-            columns::visit(series, &view.dimensions[index].scalar.data_type, |part| {
-                column.push(dictionary.encode(part))
-            })?;
-            codes.push(column);
+            codes.push(match &values.codes {
+                Some(of_run) => {
+                    let held: Vec<u32> = of_run.parts().map(|part| dictionary.encode(part)).collect();
+                    of_run.by_event().iter().map(|code| held[*code as usize]).collect()
+                }
+                None => {
+                    let mut column = Vec::with_capacity(values.series.len());
+                    columns::visit(&values.series, &view.dimensions[index].scalar.data_type, |part| {
+                        column.push(dictionary.encode(part))
+                    })?;
+                    column
+                }
+            });
         }
         let mut key = vec![0; codes.len()];
-        let row = |(index, time): (usize, &i64)| {
-            for (code, column) in key.iter_mut().zip(&codes) {
-                *code = column[index];
+        let mut seen = Seen::of(dimensions, times.len());
+        let row = |(event, time): (usize, &i64)| {
+            let start = starts.start(*time);
+            let mut look = || {
+                for (code, column) in key.iter_mut().zip(&codes) {
+                    *code = column[event];
+                }
+                self.keys.row(start, &key)
+            };
+            match seen.as_mut().and_then(|seen| seen.row(start, event)) {
+                Some(row) => {
+                    if *row == UNSEEN {
+                        *row = look();
+                    }
+                    *row
+                }
+                None => look(),
             }
-            self.keys.row(starts.start(*time), &key)
         };
         Ok(times.iter().enumerate().map(row).collect())
     }
@@ -98,12 +123,12 @@ impl StateTable {
         &mut self,
         view: &View,
         times: &[i64],
-        dimensions: &[Series],
+        dimensions: &[Values],
         starts: &mut Starts,
         mut room: Room,
     ) -> PolarsResult<Vec<u32>> {
         let mut codes: Vec<Vec<u32>> = Vec::with_capacity(dimensions.len());
-        for (index, series) in dimensions.iter().enumerate() {
+        for (index, Values { series, .. }) in dimensions.iter().enumerate() {
             let keys = &self.keys;
             let mut column = Vec::with_capacity(series.len());
             columns::visit(series, &view.dimensions[index].scalar.data_type, |part| {
@@ -259,10 +284,10 @@ impl StateTable {
 }
 
 /// The values of some events' dimensions, column by column.
-fn values_of(view: &View, dimensions: &[Series], events: &[u32]) -> PolarsResult<Vec<Vec<Value>>> {
+fn values_of(view: &View, dimensions: &[Values], events: &[u32]) -> PolarsResult<Vec<Vec<Value>>> {
     let columns = dimensions.iter().zip(&view.dimensions);
-    let values = |(series, dimension): (&Series, &crate::view::Dimension)| {
-        columns::values(&series.take_slice(events)?, &dimension.scalar.data_type)
+    let values = |(values, dimension): (&Values, &crate::view::Dimension)| {
+        columns::values(&values.series.take_slice(events)?, &dimension.scalar.data_type)
     };
     columns.map(values).collect()
 }
@@ -292,5 +317,54 @@ impl Starts {
             self.end = self.window.end(self.start);
         }
         self.start
+    }
+}
+
+/// A row that was not looked up yet.
+const UNSEEN: u32 = u32::MAX;
+
+/// Rows that the events of a run have already led to, by window and the codes of all dimensions: most events fall into few.
+struct Seen {
+    /// Each dimension's codes, and how many values the dimensions behind it make together.
+    dimensions: Vec<(Rc<Codes>, usize)>,
+    /// How many keys a window may have.
+    keys: usize,
+    windows: Vec<i64>,
+    last: usize,
+    rows: Vec<u32>,
+}
+
+impl Seen {
+    /// Windows that are told apart; events of others are looked up one by one.
+    const WINDOWS: usize = 16;
+
+    /// `None` if not all dimensions have codes, or there are more keys than events.
+    fn of(dimensions: &[Values], events: usize) -> Option<Seen> {
+        let codes: Vec<Rc<Codes>> =
+            dimensions.iter().map(|values| values.codes.clone()).collect::<Option<_>>()?;
+        let mut keys = 1usize;
+        let mut dimensions = Vec::with_capacity(codes.len());
+        for codes in codes.into_iter().rev() {
+            let behind = keys;
+            keys = keys.checked_mul(codes.values()).filter(|keys| *keys <= events)?;
+            dimensions.push((codes, behind));
+        }
+        Some(Seen { dimensions, keys, windows: Vec::new(), last: 0, rows: Vec::new() })
+    }
+
+    /// Where the row of an event's key stands.
+    fn row(&mut self, window: i64, event: usize) -> Option<&mut u32> {
+        if self.windows.get(self.last) != Some(&window) {
+            self.last = self.windows.iter().position(|seen| *seen == window).unwrap_or(self.windows.len());
+            if self.last == Seen::WINDOWS {
+                return None;
+            }
+            if self.last == self.windows.len() {
+                self.windows.push(window);
+                self.rows.resize(self.windows.len() * self.keys, UNSEEN);
+            }
+        }
+        let codes = self.dimensions.iter().map(|(codes, behind)| codes.by_event()[event] as usize * behind);
+        self.rows.get_mut(self.last * self.keys + codes.sum::<usize>())
     }
 }
