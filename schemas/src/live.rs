@@ -39,6 +39,16 @@ pub struct Partials {
     pub states: Vec<RecordBatch>,
 }
 
+/// What costs nothing to look at.
+#[derive(Clone, Debug)]
+pub struct Glance {
+    /// Whatever is asked for after it was this number, and as long as it stays this number, is replied to with the same states.
+    pub moved: u64,
+    /// As in [`Partials::end`] and [`Partials::current_at_ms`]: what was current then is in those states.
+    pub end: Offsets,
+    pub current_at_ms: i64,
+}
+
 /// How the speed layer is doing with a stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LiveStatus {
@@ -158,6 +168,12 @@ pub trait LiveSource: Send + Sync {
     }
 
     async fn status(&self, stream: &str) -> Result<Vec<LiveStatus>, LiveError>;
+
+    /// How a stream's only node is doing, without asking it for states. None where that is not known, as of nodes
+    /// elsewhere.
+    fn glance(&self, _stream: &str) -> Option<Glance> {
+        None
+    }
 
     /// The streams that a node within this very process follows: whoever tells of this process tells of these. None
     /// where the speed layer is elsewhere.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -61,10 +62,10 @@ impl fmt::Display for OffsetRange {
 /// A vector of positions, one per partition: a watershed, or how far a fold has reached.
 ///
 /// A partition that is not named stands at offset 0, so a partition that joins a topic later
-/// starts at its beginning. Serialised as `{"0": 1200, "1": 1180}`.
+/// starts at its beginning. A copy shares what it has in common. Serialised as `{"0": 1200, "1": 1180}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Offsets(BTreeMap<Partition, Offset>);
+pub struct Offsets(Arc<BTreeMap<Partition, Offset>>);
 
 impl Offsets {
     pub fn new() -> Self {
@@ -80,11 +81,11 @@ impl Offsets {
     }
 
     pub fn set(&mut self, partition: Partition, offset: Offset) {
-        self.0.insert(partition, offset);
+        Arc::make_mut(&mut self.0).insert(partition, offset);
     }
 
     pub fn remove(&mut self, partition: Partition) {
-        self.0.remove(&partition);
+        Arc::make_mut(&mut self.0).remove(&partition);
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Partition, Offset)> + '_ {
@@ -122,7 +123,7 @@ impl Offsets {
 
 impl FromIterator<(Partition, Offset)> for Offsets {
     fn from_iter<I: IntoIterator<Item = (Partition, Offset)>>(positions: I) -> Self {
-        Offsets(positions.into_iter().collect())
+        Offsets(Arc::new(positions.into_iter().collect()))
     }
 }
 

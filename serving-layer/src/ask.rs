@@ -1,7 +1,10 @@
 //! Asking: one version, one live half, one answer.
 
 mod hand_over;
+mod heard;
 mod kept;
+mod recent;
+mod required;
 mod standing;
 mod tables;
 
@@ -24,14 +27,16 @@ use crate::cells::Cells;
 use crate::explain::{self, EventsRead, Explanation, Looked};
 use crate::live::{Chosen, choose};
 use crate::merge::{self, Groups, Selection, Source};
-use crate::plan::{Plan, plan};
-use crate::query::{Accuracy, Fill, Query, Requirement};
+use crate::plan::Plan;
+use crate::query::{Accuracy, Fill, Query};
 use crate::recompute::{self, RecomputeError, Row};
 use crate::refusal::{Reason, Refusal};
 use crate::turns::{Turns, beside};
 use crate::versions::{LoadError, Loaded, LoadedView, Readiness, StreamState, Streams};
 use hand_over::HandOver;
+use heard::Heard;
 use kept::Kept;
+use recent::Recent;
 use standing::Standing;
 use tables::Tables;
 
@@ -46,8 +51,10 @@ const BETWEEN: Duration = Duration::from_millis(10);
 /// Answers questions from the streams' versions in service and the speed layer.
 pub struct Serving {
     pub streams: Arc<Streams>,
+    pub heard: Heard,
     tables: Arc<Tables>,
     kept: Kept,
+    recent: Recent,
     standing: Standing,
     /// How long a question waits for partitions that are handed over.
     wait_for_partitions: Duration,
@@ -60,12 +67,14 @@ pub struct Serving {
 }
 
 /// What an answer is made of: a version, and for live questions the states at or above its watershed.
+#[derive(Clone)]
 pub(crate) struct Halves {
     pub(crate) loaded: Option<Arc<Loaded>>,
     pub(crate) live: Option<Live>,
 }
 
 /// The live half, as far as there is one.
+#[derive(Clone)]
 pub(crate) struct Live {
     chosen: Chosen,
     pub(crate) tables: Vec<Arc<StateTable>>,
@@ -73,6 +82,7 @@ pub(crate) struct Live {
 }
 
 /// Why there is no live half.
+#[derive(Clone)]
 pub(crate) struct Missing {
     reason: String,
     /// It is on its way from one speed node to another.
@@ -84,8 +94,10 @@ impl Serving {
     pub fn new(streams: Arc<Streams>, wait_for_partitions: Duration) -> Self {
         Serving {
             streams,
+            heard: Heard::default(),
             tables: Arc::default(),
             kept: Kept::default(),
+            recent: Recent::default(),
             standing: Standing::default(),
             wait_for_partitions,
             large: Turns::of_large_work(),
@@ -108,7 +120,7 @@ impl Serving {
         self.streams.get(name).ok_or_else(|| Refusal::unknown_name("stream", name, names))
     }
 
-    pub async fn ask(&self, query: &Query) -> Result<Answer, Refusal> {
+    pub async fn ask(&self, query: &Arc<Query>) -> Result<Answer, Refusal> {
         let view = self.view(&query.view)?;
         let state = self.stream(&view.stream.name)?;
         loop {
@@ -137,9 +149,14 @@ impl Serving {
         Ok(held.unwrap_or(view).clone())
     }
 
-    async fn ask_in(&self, state: &StreamState, view: &Arc<View>, query: &Query) -> Result<Answer, Refusal> {
+    async fn ask_in(
+        &self,
+        state: &StreamState,
+        view: &Arc<View>,
+        query: &Arc<Query>,
+    ) -> Result<Answer, Refusal> {
         let began = Instant::now();
-        let plan = Arc::new(tracing::info_span!("plan").in_scope(|| plan(query, view))?);
+        let plan = tracing::info_span!("plan").in_scope(|| self.heard.plan(query, view))?;
         if state.readiness() == Readiness::Unknown {
             let trouble = state.trouble().unwrap_or_else(|| "the store has not been read yet".to_string());
             return Err(Refusal::not_ready(trouble));
@@ -150,27 +167,26 @@ impl Serving {
         let held = halves.held(view);
         let mut block = block(state, held, halves.live.as_ref());
         block.definition = superseded::is_name(&view.name).then(|| view.hash.clone());
-        let pin = Pin::of(&block);
-        if let Some(cursor) = cursor.as_ref().filter(|cursor| cursor.pin != pin) {
+        if let Some(cursor) = cursor.as_ref().filter(|cursor| cursor.pin != Pin::of(&block)) {
             return Err(gone(cursor));
         }
         let standing = plan.follows_from_records().then_some(&self.standing);
-        let found = match standing.and_then(|standing| standing.find(view, pin, query)) {
+        let found = match standing.and_then(|standing| standing.find(view, &block, query)) {
             Some(found) => found,
             None => {
-                let found = Arc::new(self.find(&plan, &halves, &block, pin, cursor).await?);
-                standing.into_iter().for_each(|standing| standing.keep(view, pin, query, &found));
+                let found = Arc::new(self.find(&plan, &halves, &block, cursor).await?);
+                standing.into_iter().for_each(|standing| standing.keep(view, &block, query, &found));
                 found
             }
         };
         if found.next_cursor.is_some() {
-            self.kept.keep(view, pin, halves.clone());
+            self.kept.keep(view, Pin::of(&block), halves.clone());
         }
         let mut statistics =
             Statistics { elapsed_ms: 0.0, batch_rows: found.batch_rows, live_groups: found.live_groups };
         let answer =
             Answer { block: block.with(found.told.clone(), found.unknown.clone()), found, statistics };
-        meets(&answer, &plan.require)?;
+        required::meets(&answer, &plan.require)?;
         statistics.elapsed_ms = began.elapsed().as_micros() as f64 / 1_000.0;
         Ok(Answer { statistics, ..answer })
     }
@@ -181,10 +197,9 @@ impl Serving {
         plan: &Arc<Plan>,
         halves: &Halves,
         block: &Block,
-        pin: Pin,
         cursor: Option<Cursor>,
     ) -> Result<Found, Refusal> {
-        let view = &plan.view;
+        let (view, pin) = (&plan.view, Pin::of(block));
         let held = halves.held(view);
         let recomputed = match (plan.accuracy, held) {
             (Accuracy::Exact, Some(held)) => {
@@ -231,8 +246,7 @@ impl Serving {
             return Ok(kept);
         }
         if !plan.batch_only {
-            let mut halves = self.live_halves(state, std::slice::from_ref(view)).await?;
-            return Ok(Arc::new(halves.pop().expect("one view has one pair of halves")));
+            return Ok(Arc::new(self.live_halves_of_one(state, view).await?));
         }
         let continued = cursor.and_then(|cursor| cursor.pin.version());
         let Some(version) = plan.as_of.or(continued) else {
@@ -247,6 +261,23 @@ impl Serving {
             });
         }
         Ok(Arc::new(halves))
+    }
+
+    async fn live_halves_of_one(&self, state: &StreamState, view: &Arc<View>) -> Result<Halves, Refusal> {
+        // Before anything else is looked at, so that what comes after is as new as this at least.
+        let glance = self.streams.live().glance(&view.stream.name);
+        let recent = glance.as_ref();
+        let recent =
+            recent.and_then(|glance| self.recent.find(state, view, glance, state.current().as_ref()));
+        if let Some(halves) = recent {
+            return Ok(halves);
+        }
+        let mut halves = self.live_halves(state, std::slice::from_ref(view)).await?;
+        let halves = halves.pop().expect("one view has one pair of halves");
+        if let Some(glance) = glance {
+            self.recent.keep(state, view, glance.moved, &halves);
+        }
+        Ok(halves)
     }
 
     /// A version and the states at or above its watershed, of several views alike: all are folds of the same records.
@@ -287,7 +318,7 @@ impl Serving {
                         continue;
                     }
                     let mut halves = Vec::with_capacity(views.len());
-                    for (view, chosen) in views.iter().zip(chosen) {
+                    for (view, mut chosen) in views.iter().zip(chosen) {
                         if let (None, Some(loaded)) = (holds(view), &loaded)
                             && let Some((partition, found)) = chosen.begins_elsewhere(&loaded.manifest.origin)
                         {
@@ -299,6 +330,7 @@ impl Serving {
                             )));
                         }
                         let tables = self.decode(view, &chosen).await?;
+                        chosen.states = Vec::new();
                         let live = Live { chosen, tables, missing: None };
                         halves.push(Halves { loaded: loaded.clone(), live: Some(live) });
                     }
@@ -307,8 +339,8 @@ impl Serving {
                 Err(error) => error,
             };
             let newer = state.current();
-            let version = |loaded: &Option<Arc<Loaded>>| loaded.as_ref().map(|loaded| loaded.version());
-            if matches!(error, LiveError::NotReady { .. }) && version(&newer) != version(&loaded) {
+            let same = same_version(newer.as_ref(), loaded.as_ref());
+            if matches!(error, LiveError::NotReady { .. }) && !same {
                 loaded = newer;
                 continue;
             }
@@ -399,6 +431,10 @@ impl Halves {
     fn live_cells(&self) -> usize {
         self.live.iter().flat_map(|live| &live.tables).map(|table| table.cells()).sum()
     }
+}
+
+fn same_version(one: Option<&Arc<Loaded>>, other: Option<&Arc<Loaded>>) -> bool {
+    one.map(|loaded| loaded.version()) == other.map(|loaded| loaded.version())
 }
 
 /// Values recomputed from events: of which of the plan's measures, by group.
@@ -587,46 +623,6 @@ pub(crate) fn block(state: &StreamState, held: Option<&Loaded>, live: Option<&Li
 fn ends(state: &StreamState, chosen: &Chosen, watershed: Option<&Offsets>) -> Offsets {
     let end = state.end().furthest(&chosen.end).furthest(&chosen.live);
     watershed.map_or(end.clone(), |watershed| end.furthest(watershed))
-}
-
-/// Checks an answer against what the asker will not do without.
-fn meets(answer: &Answer, require: &[Requirement]) -> Result<(), Refusal> {
-    for requirement in require {
-        let unmet = match requirement {
-            Requirement::Exact => {
-                answer.columns.iter().find(|column| column.exact == Some(false)).map(|column| {
-                    if let Some(overflow) = &answer.block.overflow {
-                        return format!("exact: \"{}\": {}", column.name, overflow.because);
-                    }
-                    let instead =
-                        "ask the view's own grain and dimensions below the watershed, or accuracy \"exact\"";
-                    format!("exact: \"{}\" is merged from sketches; {instead}", column.name)
-                })
-            }
-            Requirement::Complete => (!answer.block.complete).then(|| {
-                format!(
-                    "complete: {}",
-                    answer.block.incomplete_because.as_deref().unwrap_or("records are missing")
-                )
-            }),
-            Requirement::Fresh(limit) => match answer.block.freshness_ms {
-                Some(age) if u128::try_from(age).unwrap_or_default() <= limit.as_millis() => None,
-                Some(age) => Some(format!(
-                    "fresh: the answer is {age} ms old, asked for at most {} ms",
-                    limit.as_millis()
-                )),
-                None => Some("fresh: how fresh the answer is is not known".to_string()),
-            },
-        };
-        if let Some(unmet) = unmet {
-            // What is handed over is there again in a moment.
-            if *requirement == Requirement::Complete && answer.block.passing {
-                return Err(Refusal::not_ready(unmet));
-            }
-            return Err(Refusal::new(Reason::Unmet, unmet));
-        }
-    }
-    Ok(())
 }
 
 fn unread(error: &LoadError) -> Refusal {

@@ -75,7 +75,7 @@ impl Follow {
     /// Frames for a follower, the first at once. `last_event` is what it had heard when it was cut off.
     pub async fn follow(
         &self,
-        query: Query,
+        query: Arc<Query>,
         every: Duration,
         last_event: Option<&str>,
     ) -> Result<impl Stream<Item = Bytes> + use<>, Refusal> {
@@ -95,7 +95,7 @@ impl Follow {
         Ok(futures::stream::unfold(follower, Follower::next))
     }
 
-    fn hub(&self, query: Query, every: Duration) -> Arc<Hub> {
+    fn hub(&self, query: Arc<Query>, every: Duration) -> Arc<Hub> {
         let mut hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
         hubs.retain(|_, hub| hub.strong_count() > 0);
         let name = format!("{every:?} {query:?}");
@@ -123,7 +123,7 @@ impl Follow {
 }
 
 /// Asks as long as anybody follows.
-async fn keep_asking(serving: &Serving, query: &Query, every: Duration, hub: &Weak<Hub>) {
+async fn keep_asking(serving: &Serving, query: &Arc<Query>, every: Duration, hub: &Weak<Hub>) {
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;

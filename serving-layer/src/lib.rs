@@ -14,6 +14,7 @@ pub mod follow;
 mod format;
 pub mod grain;
 pub mod http;
+mod ids;
 pub mod ingest;
 pub mod live;
 pub mod merge;

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use uuid::Uuid;
+use crate::ids;
 
 tokio::task_local! {
     static CURRENT: Context;
@@ -26,7 +26,11 @@ pub struct Context {
 impl Context {
     /// The first span of a trace of its own.
     pub fn begin() -> Context {
-        Context { trace: Uuid::new_v4().as_u128(), span: span_id(), sampled: true }
+        Context {
+            trace: u128::from(span_id()) << 64 | u128::from(ids::next()),
+            span: span_id(),
+            sampled: true,
+        }
     }
 
     /// A span below this one.
@@ -70,6 +74,6 @@ impl fmt::Display for Context {
 }
 
 fn span_id() -> u64 {
-    // The low half has two fixed bits, so it is never zero.
-    Uuid::new_v4().as_u64_pair().1
+    // Zero is none.
+    ids::next().max(1)
 }

@@ -4,6 +4,7 @@
 //! one partition waits for readers of that partition only.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 use crate::partition::PartitionEpochs;
@@ -12,6 +13,22 @@ use crate::partition::PartitionEpochs;
 #[derive(Debug)]
 pub struct Held {
     epochs: RwLock<PartitionEpochs>,
+    moves: Moves,
+}
+
+/// Counts what may have changed any reply. A change is counted before it can be seen: whoever looks at the number, then at
+/// what is held, and finds the number the same later on, knows that what is held is the same too.
+#[derive(Clone, Debug, Default)]
+pub struct Moves(Arc<AtomicU64>);
+
+impl Moves {
+    pub fn count(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub fn number(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// A thread broke an invariant while it changed the partition: nobody may look at it any more.
@@ -19,8 +36,9 @@ pub struct Held {
 pub struct Broken;
 
 impl Held {
-    pub fn new(epochs: PartitionEpochs) -> Arc<Held> {
-        Arc::new(Held { epochs: RwLock::new(epochs) })
+    /// `moves` counts the changes of all partitions of a stream.
+    pub fn new(epochs: PartitionEpochs, moves: &Moves) -> Arc<Held> {
+        Arc::new(Held { epochs: RwLock::new(epochs), moves: moves.clone() })
     }
 
     pub fn read(&self) -> Result<RwLockReadGuard<'_, PartitionEpochs>, Broken> {
@@ -42,7 +60,9 @@ impl Held {
     }
 
     pub fn write(&self) -> Result<RwLockWriteGuard<'_, PartitionEpochs>, Broken> {
-        self.epochs.write().map_err(|_| Broken)
+        let epochs = self.epochs.write().map_err(|_| Broken)?;
+        self.moves.count();
+        Ok(epochs)
     }
 }
 

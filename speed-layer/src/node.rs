@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_blocking;
-use watershed_schemas::live::{LiveError, LiveSource, LiveStatus, Partials, PartialsRequest};
+use watershed_schemas::live::{Glance, LiveError, LiveSource, LiveStatus, Partials, PartialsRequest};
 use watershed_schemas::log::Log;
 use watershed_schemas::project::Project;
 use watershed_store::Store;
@@ -188,6 +188,16 @@ impl LiveSource for SpeedNode {
 
     async fn status(&self, stream: &str) -> Result<Vec<LiveStatus>, LiveError> {
         Ok(self.streams.get(stream).map(|stream| status::status(&stream.shared)).into_iter().collect())
+    }
+
+    fn glance(&self, stream: &str) -> Option<Glance> {
+        let shared = &self.streams.get(stream)?.shared;
+        // What was current has moved the states before.
+        let (end, current_at_ms) = {
+            let progress = shared.progress();
+            (progress.end.clone(), progress.current_at_ms)
+        };
+        Some(Glance { moved: shared.moves.number(), end, current_at_ms })
     }
 
     fn own_streams(&self) -> Vec<String> {

@@ -11,7 +11,7 @@ use watershed_schemas::view::View;
 
 use crate::epoch::{Epoch, Fold, FoldKey};
 use crate::partition::PartitionEpochs;
-use crate::shared::{Progress, Shared, Slot};
+use crate::shared::{Shared, Slot};
 
 /// Whether an answer may take its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,10 @@ pub(crate) fn partials(
     patience: Patience,
 ) -> Option<Result<Vec<Partials>, LiveError>> {
     // Before the cuts, so that these hold at least what was current then.
-    let Progress { end, current_at_ms, .. } = shared.progress().clone();
+    let (end, current_at_ms) = {
+        let progress = shared.progress();
+        (progress.end.clone(), progress.current_at_ms)
+    };
     let begin = |request: &PartialsRequest| {
         Reply::begin(request, shared.view(&request.view).as_deref(), end.clone(), current_at_ms)
     };

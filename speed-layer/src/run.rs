@@ -207,7 +207,8 @@ impl Follower {
         if result.is_ok() {
             let (stream, resumed) = (&self.shared.stream.name, epochs.is_resumed());
             tracing::info!(stream, %partition, %live, resumed, missing = ?epochs.missing(), "partition opened");
-            self.shared.set_partition(partition, Slot::Open(Held::new(epochs.within(&self.shared.budgets))));
+            let held = Held::new(epochs.within(&self.shared.budgets), &self.shared.moves);
+            self.shared.set_partition(partition, Slot::Open(held));
         }
         Event::Started { partition, result }
     }

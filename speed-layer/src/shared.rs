@@ -12,7 +12,7 @@ use watershed_schemas::view::View;
 use watershed_store::Store;
 
 use crate::budgets::{Budgets, ViewBudget};
-use crate::held::{Broken, Held};
+use crate::held::{Broken, Held, Moves};
 use crate::settings::SpeedSettings;
 use crate::trouble::Source;
 use crate::wanted::Wanted;
@@ -24,6 +24,7 @@ pub(crate) struct Shared {
     pub views: BTreeMap<String, Arc<View>>,
     pub budgets: Budgets,
     pub store: Store,
+    pub moves: Moves,
     began: Instant,
     partitions: RwLock<BTreeMap<Partition, Slot>>,
     wanted: Mutex<Option<Arc<Wanted>>>,
@@ -72,6 +73,7 @@ impl Shared {
             stream,
             views: views.into_iter().map(|view| (view.name.clone(), view)).collect(),
             store,
+            moves: Moves::default(),
             began: Instant::now(),
             partitions: RwLock::default(),
             wanted: Mutex::default(),
@@ -135,12 +137,18 @@ impl Shared {
             Slot::Stuck(reason) => Some(reason.clone()),
             Slot::Opening | Slot::Open(_) => None,
         };
-        self.partitions.write().unwrap_or_else(PoisonError::into_inner).insert(partition, slot);
+        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        self.moves.count();
+        partitions.insert(partition, slot);
+        drop(partitions);
         self.set_trouble(Source::Partition(partition), trouble);
     }
 
     pub fn remove_partition(&self, partition: Partition) -> Option<Arc<Held>> {
-        let removed = self.partitions.write().unwrap_or_else(PoisonError::into_inner).remove(&partition);
+        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        self.moves.count();
+        let removed = partitions.remove(&partition);
+        drop(partitions);
         self.set_trouble(Source::Partition(partition), None);
         self.set_trouble(Source::Replay(partition), None);
         match removed {
@@ -170,6 +178,7 @@ impl Shared {
     pub fn set_wanted(&self, wanted: Wanted) {
         let mut current = lock(&self.wanted);
         if current.as_deref() != Some(&wanted) {
+            self.moves.count();
             *current = Some(Arc::new(wanted));
         }
     }

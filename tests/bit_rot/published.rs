@@ -277,7 +277,7 @@ async fn manifest(world: &World, version: u64) -> Manifest {
 
 /// An answer, or why there is none.
 pub async fn ask(serving: &Serving, question: &str) -> Result<Answer, String> {
-    let query = Query::from_json(question.as_bytes()).expect("a sound question");
+    let query = Arc::new(Query::from_json(question.as_bytes()).expect("a sound question"));
     serving.ask(&query).await.map_err(|refusal| refusal.detail)
 }
 

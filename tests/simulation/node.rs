@@ -16,7 +16,7 @@ use watershed_schemas::value::Value;
 use watershed_speed::checkpoint::Checkpoint;
 use watershed_speed::epoch::{Fold, FoldKey};
 use watershed_speed::following::{Command, Event, Following};
-use watershed_speed::held::{Broken, Held};
+use watershed_speed::held::{Broken, Held, Moves};
 use watershed_speed::opening::{self, Found};
 use watershed_speed::partials::Reply;
 use watershed_speed::partition::PartitionEpochs;
@@ -129,7 +129,7 @@ impl Node {
                 let partition = epochs.partition();
                 let result = self.start(partition, epochs.live(), world);
                 if result.is_ok() {
-                    self.slots.insert(partition, Slot::Open(Held::new(epochs)));
+                    self.slots.insert(partition, Slot::Open(Held::new(epochs, &Moves::default())));
                 }
                 return Some(Event::Started { partition, result });
             }

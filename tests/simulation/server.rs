@@ -102,7 +102,7 @@ impl Server {
     }
 
     fn ask(&mut self, question: Question, query: Query) {
-        let (serving, asked) = (self.serving.clone(), query.clone());
+        let (serving, asked) = (self.serving.clone(), Arc::new(query.clone()));
         let task = Task::new(async move { serving.ask(&asked).await });
         self.asking = Some(Asking { question, query, service: self.service(), task });
     }

@@ -88,12 +88,15 @@ impl Asker {
     }
 
     /// The question as this caller may ask it: over the rows that it may see.
-    pub fn question(&self, serving: &Serving, query: Query) -> Result<Query, Refusal> {
+    pub fn question(&self, serving: &Serving, query: Arc<Query>) -> Result<Arc<Query>, Refusal> {
         self.view(serving, &query.view)?;
         if query.explain {
             self.sees_all_rows("an explanation")?;
         }
-        Ok(Query { rows: self.grant.rows.clone(), ..query })
+        Ok(match self.grant.rows == query.rows {
+            true => query,
+            false => Arc::new(Query { rows: self.grant.rows.clone(), ..Query::clone(&query) }),
+        })
     }
 
     /// A stream that the caller may know of.

@@ -1,5 +1,6 @@
 //! `GET /v1/views/{view}/live`: server-sent events.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::{self, ContentEncoding};
@@ -57,7 +58,7 @@ pub async fn live(
         Reason::UnknownName => Refusal { place: None, ..refusal },
         _ => refusal,
     };
-    let query = asker.question(&serving, query).map_err(unplaced)?;
+    let query = asker.question(&serving, Arc::new(query)).map_err(unplaced)?;
     let frames = follow.follow(query, every, last_event).await.map_err(unplaced)?;
     // Whoever loses its key in the middle is let go before the next frame.
     let gate = callers.gate.clone();

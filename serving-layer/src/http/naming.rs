@@ -9,8 +9,8 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use tracing::Instrument as _;
 use tracing::field::Empty;
-use uuid::Uuid;
 
+use crate::ids;
 use crate::trace::{self, Context};
 
 const NAME: HeaderName = HeaderName::from_static("x-request-id");
@@ -23,7 +23,7 @@ pub async fn name(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let began = Instant::now();
-    let name = given(request.headers()).unwrap_or_else(|| Uuid::now_v7().to_string());
+    let name = given(request.headers()).unwrap_or_else(|| ids::name().to_string());
     let (method, path) = (request.method().to_string(), request.path().to_string());
     let above = request.headers().get(trace::HEADER).and_then(|header| header.to_str().ok());
     let above = above.and_then(Context::parse);

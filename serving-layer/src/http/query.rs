@@ -1,5 +1,7 @@
 //! `POST /v1/query` and `GET /v1/views/{view}/query`.
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::guard::Asker;
@@ -38,7 +40,7 @@ pub async fn post(
     let body = body::read(payload, body::MOST_QUESTION_BYTES).await?;
     asker.note(&body);
     let located = |refusal| query::locate(&body, refusal);
-    let query = asker.question(&serving, Query::from_json(&body)?).map_err(located)?;
+    let query = asker.question(&serving, serving.heard.question(&body)?).map_err(located)?;
     let answer = serving.ask(&query).await.map_err(located)?;
     requests.answered(&answer);
     answers::respond(&request, &room, answer, format).await
@@ -75,7 +77,7 @@ pub async fn get(
     asker.view(&serving, &view).map_err(|refusal| Refusal { place: None, ..refusal })?;
     let parameters = parameters(&request)?;
     let format = answers::form(&request, query::format(&parameters))?;
-    let query = asker.question(&serving, Query::from_parameters(&view, &parameters)?)?;
+    let query = asker.question(&serving, Arc::new(Query::from_parameters(&view, &parameters)?))?;
     let answer = serving.ask(&query).await?;
     requests.answered(&answer);
     answers::respond_to_address(&request, &room, &query, answer, format).await
