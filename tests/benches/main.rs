@@ -4,8 +4,10 @@
 //! rounds, `-- NAME…` measures only the named ones. Both sides do the same work on the same data over the same path, and
 //! what Watershed answered is checked before a figure counts.
 
+mod apart;
 mod batch;
 mod checkpoint;
+mod cpu;
 mod hostile;
 mod latency;
 mod query;
@@ -21,6 +23,15 @@ const NAMES: [&str; 6] = ["speed", "batch", "query", "latency", "checkpoint", "h
 const ROUNDS: usize = 7;
 
 fn main() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime starts");
+    if std::env::args().any(|argument| argument == apart::BROKER) {
+        runtime.block_on(apart::be_a_broker());
+        return ExitCode::SUCCESS;
+    }
     let wishes = match Wishes::read(std::env::args().skip(1)) {
         Ok(wishes) => wishes,
         Err(problem) => {
@@ -28,11 +39,6 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime starts");
     let mut table = Table::default();
     runtime.block_on(async {
         for name in NAMES.iter().filter(|name| wishes.wants(name)) {

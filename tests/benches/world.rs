@@ -1,5 +1,6 @@
 //! What every benchmark starts from: a stream of readings on a broker of its own, and the platform over it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value as Json, json};
 use support::platform::{Kafka, PARTITIONS, Platform, flush, send, unique};
 use tokio::task::JoinHandle;
+use watershed_schemas::project::{Project, SourceFile};
 
 pub const VIEW: &str = "CREATE MATERIALIZED VIEW by_site AS
     SELECT site, tumble(at, INTERVAL '1 hour') AS hour, count(*) AS readings, avg(value) AS mean,
@@ -73,12 +75,7 @@ impl World {
     }
 
     pub fn fill(&self, from: i64, until: i64) {
-        let producer = self.kafka.producer();
-        for sequence in from..until {
-            let partition = (sequence % i64::from(PARTITIONS)) as i32;
-            send(&producer, &self.topic, partition, Some(&self.payload(sequence)));
-        }
-        flush(&producer);
+        fill(&self.kafka, &self.topic, self.step, from..until);
     }
 
     /// Waits until answers hold every record of the log, which must be so many.
@@ -101,26 +98,45 @@ impl World {
         }
     }
 
-    /// The limit: a consumer that decodes nothing, at the beginning of every partition.
+    /// The limit.
     pub fn bare_consumer(&self) -> BaseConsumer {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &self.kafka.brokers)
-            .set("group.id", unique("bare"))
-            .set("enable.auto.commit", "false")
-            .create()
-            .expect("a consumer");
-        let mut assignment = TopicPartitionList::new();
-        for partition in 0..PARTITIONS {
-            assignment.add_partition_offset(&self.topic, partition, Offset::Beginning).expect("an offset");
-        }
-        consumer.assign(&assignment).expect("an assignment");
-        consumer
+        bare_consumer(&self.kafka.brokers, &self.topic)
     }
 
     pub async fn stop(self) {
         self.platform.stop().await;
         self.kafka.stop().await;
     }
+}
+
+/// The limit: a consumer that decodes nothing, at the beginning of every partition.
+pub fn bare_consumer(brokers: &str, topic: &str) -> BaseConsumer {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", unique("bare"))
+        .set("enable.auto.commit", "false")
+        // As ours has them: by default one that is faster than its queue pauses for a second.
+        .set("fetch.queue.backoff.ms", "5")
+        .set("queued.max.messages.kbytes", "16384")
+        .create()
+        .expect("a consumer");
+    let mut assignment = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
+    }
+    consumer.assign(&assignment).expect("an assignment");
+    consumer
+}
+
+/// Sends the readings of these numbers.
+pub fn fill(kafka: &Kafka, topic: &str, step: Duration, sequences: Range<i64>) {
+    let producer = kafka.producer();
+    for sequence in sequences {
+        let partition = (sequence % i64::from(PARTITIONS)) as i32;
+        let at_ms = FIRST_MS + sequence * step.as_millis() as i64;
+        send(&producer, topic, partition, Some(&payload(sequence, at_ms)));
+    }
+    flush(&producer);
 }
 
 /// A question for the number of all readings.
@@ -131,6 +147,14 @@ pub fn how_many() -> Json {
 /// What an answer says to it; no row is no readings.
 pub fn readings(answer: &Json) -> i64 {
     answer["data"][0]["readings"].as_i64().unwrap_or_default()
+}
+
+/// The project of a stream of readings with these views.
+pub fn project(topic: &str, views: &str) -> Arc<Project> {
+    let file = |path: &str, text: String| SourceFile { path: path.into(), text };
+    let schemas = [file("schemas/readings.sql", schema(topic))];
+    let project = Project::parse(&schemas, &[file("jobs/views.sql", views.to_string())]);
+    Arc::new(project.unwrap_or_else(|problems| panic!("{problems:?}")))
 }
 
 fn schema(topic: &str) -> String {
@@ -156,4 +180,9 @@ fn payload(sequence: i64, at_ms: i64) -> Vec<u8> {
         sequence,
     )
     .into_bytes()
+}
+
+/// An event that no other is like: neither its site nor its length.
+pub fn probe(at_ms: i64) -> Vec<u8> {
+    format!(r#"{{"at":{at_ms:013},"device":"probe","site":"probe"}}"#).into_bytes()
 }
