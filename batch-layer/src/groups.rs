@@ -30,14 +30,31 @@ pub enum Select {
     Starts(BTreeSet<i64>),
 }
 
-/// Cuts the touched windows into groups, each of which reads about `max_bytes` of event files at most
+/// No group is smaller for the sake of others: each takes some time of its own.
+const LEAST_BYTES: u64 = 1 << 20;
+/// No group is larger though it might: what it holds is several times as large when it is read.
+const MOST_BYTES: u64 = 16 << 20;
+/// The groups that each of those worked on at once is followed by, so that all cores end at about the same time.
+const ROUNDS: u64 = 4;
+
+/// Cuts the touched windows into groups, of which `at_once` together read about `max_bytes` of event files at most
 /// (a single date may need more).
-pub(crate) fn groups(window: Window, touched: &Touched, events: &[EventFile], max_bytes: u64) -> Vec<Group> {
+pub(crate) fn groups(
+    window: Window,
+    touched: &Touched,
+    events: &[EventFile],
+    max_bytes: u64,
+    at_once: usize,
+) -> Vec<Group> {
     let mut by_date: BTreeMap<i32, Vec<&EventFile>> = BTreeMap::new();
     for file in events {
         by_date.entry(file.date).or_default().push(file);
     }
     let needs = needs(window, touched, &by_date);
+    let all: BTreeSet<i32> = needs.values().flatten().copied().collect();
+    let at_once = at_once.max(1) as u64;
+    let even = bytes(&by_date, &all) / (at_once * ROUNDS);
+    let max_bytes = even.clamp(LEAST_BYTES, MOST_BYTES).min(max_bytes / at_once);
     let mut groups = Vec::new();
     let mut dates: Vec<i32> = Vec::new();
     let mut needed: BTreeSet<i32> = BTreeSet::new();

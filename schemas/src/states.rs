@@ -10,7 +10,9 @@
 
 mod room;
 mod shed;
+mod whole;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -31,6 +33,8 @@ use crate::measure::{self, Input, Places, StateError, States};
 use crate::stream::{OFFSET_COLUMN, PARTITION_COLUMN};
 use crate::types::DataType;
 use crate::view::{Aggregate, Measure, View};
+
+pub use whole::Whole;
 
 /// Columns of every stored or sent state table beside dimensions and states.
 pub const WINDOW_START: &str = "window_start";
@@ -129,6 +133,15 @@ impl StateTable {
     /// `first` or `last`, `_partition` and `_offset`. Gives the row of every event that passed the filter: no other
     /// row has changed.
     pub fn fold(&mut self, events: &DataFrame) -> PolarsResult<Vec<u32>> {
+        self.fold_by(events, |_, states, counted, places| counted.update(&mut **states, places))
+    }
+
+    /// Folds events; `update` updates one measure's states with those that count for it.
+    fn fold_by(
+        &mut self,
+        events: &DataFrame,
+        mut update: impl FnMut(&Measure, &mut Box<dyn States>, &Counted<'_>, &Places) -> PolarsResult<()>,
+    ) -> PolarsResult<Vec<u32>> {
         let view = self.view.clone();
         let filtered = match &view.filter {
             Some(filter) => {
@@ -143,12 +156,12 @@ impl StateTable {
         let places = places(&view, filtered)?;
         let mut values = evaluate::scalars(filtered, &scalars(&view))?.into_iter();
         let rows = self.rows(&view, &places.times, &mut values)?;
-        for (index, measure) in view.measures.iter().enumerate() {
+        for (measure, states) in view.measures.iter().zip(&mut self.measures) {
             let argument =
                 measure.argument.as_ref().and_then(|scalar| Some((values.next()?, &scalar.data_type)));
             let filter = measure.filter.as_ref().and_then(|_| values.next());
-            self.measures[index].resize(self.keys.len());
-            update(&mut *self.measures[index], &rows, argument, filter, &places)?;
+            states.resize(self.keys.len());
+            update(measure, states, &Counted::of(&rows, argument, filter)?, &places)?;
         }
         self.events += filtered.height() as u64;
         self.measured.fold(filtered.height());
@@ -334,28 +347,39 @@ fn places(view: &View, events: &DataFrame) -> PolarsResult<Places> {
     Ok(Places { times, partitions, offsets })
 }
 
-/// Updates one measure's states with the events that count for it.
-fn update(
-    states: &mut dyn States,
-    rows: &[u32],
-    argument: Option<(Series, &DataType)>,
-    filter: Option<Series>,
-    places: &Places,
-) -> PolarsResult<()> {
-    let Some(filter) = filter else {
-        let values = argument.map(|(series, data_type)| Operand::new(&series, data_type)).transpose()?;
-        states.update(rows, &Input { values: values.as_ref(), picked: None, places });
-        return Ok(());
-    };
-    let mask = evaluate::mask(&filter)?;
-    let picked = columns::picked(mask);
-    let rows: Vec<u32> = picked.iter().map(|index| rows[*index as usize]).collect();
-    let values = match argument {
-        Some((series, data_type)) => Some(Operand::new(&series.filter(mask)?, data_type)?),
-        None => None,
-    };
-    states.update(&rows, &Input { values: values.as_ref(), picked: Some(&picked), places });
-    Ok(())
+/// The events that count for one measure.
+struct Counted<'a> {
+    /// The row of each.
+    rows: Cow<'a, [u32]>,
+    /// The argument's values; `None` for `count(*)`.
+    argument: Option<(Series, &'a DataType)>,
+    /// Which of all events they are; `None` where all count.
+    picked: Option<Vec<u32>>,
+}
+
+impl<'a> Counted<'a> {
+    fn of(
+        rows: &'a [u32],
+        argument: Option<(Series, &'a DataType)>,
+        filter: Option<Series>,
+    ) -> PolarsResult<Self> {
+        let Some(filter) = filter else { return Ok(Counted { rows: rows.into(), argument, picked: None }) };
+        let mask = evaluate::mask(&filter)?;
+        let picked = columns::picked(mask);
+        let rows = picked.iter().map(|index| rows[*index as usize]).collect();
+        let argument = match argument {
+            Some((series, data_type)) => Some((series.filter(mask)?, data_type)),
+            None => None,
+        };
+        Ok(Counted { rows, argument, picked: Some(picked) })
+    }
+
+    fn update(&self, states: &mut dyn States, places: &Places) -> PolarsResult<()> {
+        let values = self.argument.as_ref().map(|(series, data_type)| Operand::new(series, data_type));
+        let values = values.transpose()?;
+        states.update(&self.rows, &Input { values: values.as_ref(), picked: self.picked.as_deref(), places });
+        Ok(())
+    }
 }
 
 fn stored(batch: &RecordBatch, measure: &Measure) -> Result<Vec<ArrayRef>, StateError> {

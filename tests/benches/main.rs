@@ -5,6 +5,8 @@
 //! what Watershed answered is checked before a figure counts.
 
 mod batch;
+mod batch_bare;
+mod batch_growth;
 mod checkpoint;
 mod hostile;
 mod latency;
@@ -17,7 +19,7 @@ use std::process::ExitCode;
 
 use table::Table;
 
-const NAMES: [&str; 6] = ["speed", "batch", "query", "latency", "checkpoint", "hostile"];
+const NAMES: [&str; 7] = ["speed", "batch", "batch-growth", "query", "latency", "checkpoint", "hostile"];
 const ROUNDS: usize = 7;
 
 fn main() -> ExitCode {
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
             match *name {
                 "speed" => speed::measure(&mut table, wishes.rounds).await,
                 "batch" => batch::measure(&mut table, wishes.rounds).await,
+                "batch-growth" => batch_growth::measure(&mut table, wishes.rounds).await,
                 "query" => query::measure(&mut table, wishes.rounds).await,
                 "hostile" => hostile::measure(&mut table, wishes.rounds).await,
                 "checkpoint" => checkpoint::measure(&mut table, wishes.rounds).await,

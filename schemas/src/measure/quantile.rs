@@ -60,9 +60,18 @@ impl States for QuantileStates {
 
     fn update(&mut self, rows: &[u32], input: &Input<'_>) {
         let (mapping, least) = (&*MAPPING, *LEAST_KEY);
+        // What follows one another in one row is added at once.
+        let (mut run, mut of) = (Vec::new(), 0);
         operand(input).each_double(scale_of(&self.argument), |index, value| {
-            add(&mut self.rows[rows[index] as usize], bucket(mapping, least, value), 1);
+            if rows[index] != of {
+                add_all(&mut self.rows[of as usize], &mut run);
+                of = rows[index];
+            }
+            run.push(bucket(mapping, least, value));
         });
+        if !run.is_empty() {
+            add_all(&mut self.rows[of as usize], &mut run);
+        }
     }
 
     fn merge(&mut self, into: &[u32], other: &dyn States, from: &[u32]) {
@@ -168,6 +177,25 @@ fn add(buckets: &mut Buckets, number: i32, count: u64) {
     match buckets.binary_search_by_key(&number, |(number, _)| *number) {
         Ok(at) => buckets[at].1 += count,
         Err(at) => buckets.insert(at, (number, count)),
+    }
+}
+
+/// Adds values by their buckets' numbers, and empties the list of these.
+fn add_all(buckets: &mut Buckets, numbers: &mut Vec<i32>) {
+    /// So few are faster looked up one by one than sorted.
+    const FEW: usize = 8;
+    if numbers.len() <= FEW {
+        numbers.drain(..).for_each(|number| add(buckets, number, 1));
+        return;
+    }
+    numbers.sort_unstable();
+    let counted = numbers.chunk_by(|left, right| left == right);
+    let counted: Buckets = counted.map(|same| (same[0], same.len() as u64)).collect();
+    numbers.clear();
+    if buckets.is_empty() {
+        *buckets = counted;
+    } else {
+        merge(buckets, &counted);
     }
 }
 

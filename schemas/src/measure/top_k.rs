@@ -46,14 +46,24 @@ impl TopKStates {
         TopKStates { argument, k, sketches: Vec::new(), added: (0, 0) }
     }
 
-    fn add(&mut self, row: u32, item: &str) {
+    fn add(&mut self, row: u32, item: &str, count: u64) {
         self.added = (self.added.0 + 1, self.added.1 + item.len() as u64);
         let held = self.sketches[row as usize].get_or_insert_with(|| Box::new(sketch()));
         let purges = held.num_active_items() == EXACT_ITEMS && held.lower_bound(item) == 0;
         if purges {
             **held = laid_out(held);
         }
-        held.update_ref(item);
+        held.update_with_count_ref(item, count);
+    }
+
+    /// Adds a value that came so many times.
+    pub(crate) fn add_times(&mut self, row: u32, value: &Value, count: u64) {
+        if let Value::Text(text) = value {
+            return self.add(row, text, count);
+        }
+        let mut item = String::new();
+        write_item(&mut item, Scalar::of(value), &self.argument);
+        self.add(row, &item, count);
     }
 
     /// The occurrences that were counted, of all values together.
@@ -84,13 +94,13 @@ impl States for TopKStates {
         let mut add = |index: usize, scalar: Scalar<'_>| {
             item.clear();
             write_item(&mut item, scalar, &data_type);
-            self.add(rows[index], &item);
+            self.add(rows[index], &item, 1);
         };
         match operand(input) {
             Operand::Whole(values) => each(values, |index, value| add(index, Scalar::Whole(value))),
             Operand::Wide(values) => each(values, |index, value| add(index, Scalar::Wide(value))),
             Operand::Float(values) => each(values, |index, value| add(index, Scalar::Float(value))),
-            Operand::Text(values) => each_text(values, |index, text| self.add(rows[index], text)),
+            Operand::Text(values) => each_text(values, |index, text| self.add(rows[index], text, 1)),
         }
     }
 

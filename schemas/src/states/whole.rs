@@ -1,0 +1,224 @@
+//! Whole cells: the fold, and beside it the exact values of what no small state holds.
+//!
+//! Distinct counts, quantiles and the most frequent values are exact only where all values of a cell are seen at once. So
+//! values are brought into the order of their cells, one counting sort per measure, and each cell is looked at while it
+//! lies in the cache. No exact value is taken from a sketch. They are what [`exact`](crate::exact::exact) gives: NULL is
+//! ignored, `-0.0` is `0.0`, NaN is one value above all others, quantiles are interpolated linearly, and of values that
+//! are equally frequent the lesser comes first.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use polars::prelude::{DataFrame, Float64Chunked, NewChunkedArray, PolarsResult, Series};
+
+use super::{Counted, StateTable};
+use crate::columns::{self, Class, Part};
+use crate::dictionary::Dictionary;
+use crate::measure::operand::{Operand, each};
+use crate::measure::top_k::TopKStates;
+use crate::measure::{Input, Places, States};
+use crate::types::DataType;
+use crate::value::Value;
+use crate::view::{Aggregate, View};
+
+/// A table of whole cells.
+#[derive(Debug)]
+pub struct Whole {
+    pub states: StateTable,
+    /// By measure: of one that is sketched, the exact value in each row of the table.
+    pub exact: Vec<Option<Vec<Value>>>,
+}
+
+impl Whole {
+    /// Folds all events of the cells that they fall into, as [`StateTable::fold`] takes them.
+    pub fn of(view: &Arc<View>, events: &DataFrame) -> PolarsResult<Whole> {
+        let mut states = StateTable::new(view.clone());
+        let mut exact = Vec::with_capacity(view.measures.len());
+        states.fold_by(events, |measure, states, counted, places| {
+            exact.push(match &measure.aggregate {
+                Aggregate::CountDistinct => Some(distinct(&mut **states, counted, places)?),
+                Aggregate::Quantile(q) => Some(quantiles(&mut **states, counted, places, *q)?),
+                Aggregate::TopK(k) => Some(most_frequent(states, counted, *k)?),
+                _ => {
+                    counted.update(&mut **states, places)?;
+                    None
+                }
+            });
+            Ok(())
+        })?;
+        // Without an event nothing was asked for.
+        for measure in &view.measures[exact.len()..] {
+            exact.push(measure.aggregate.is_sketched().then(Vec::new));
+        }
+        Ok(Whole { states, exact })
+    }
+}
+
+/// How many different values there are in each row.
+fn distinct(
+    states: &mut dyn States,
+    counted: &Counted<'_>,
+    places: &Places,
+) -> PolarsResult<Vec<Value>> {
+    counted.update(states, places)?;
+    let (codes, dictionary) = Gathered::codes(counted, states.len())?;
+    let mut seen_in = vec![u32::MAX; dictionary.values().len()];
+    let mut counts = Vec::with_capacity(states.len());
+    codes.each(|row, codes| {
+        let mut count = 0;
+        for code in codes.iter() {
+            let seen_in = &mut seen_in[*code as usize];
+            count += i64::from(*seen_in != row);
+            *seen_in = row;
+        }
+        counts.push(Value::Integer(count));
+    });
+    Ok(counts)
+}
+
+fn quantiles(
+    states: &mut dyn States,
+    counted: &Counted<'_>,
+    places: &Places,
+    q: f64,
+) -> PolarsResult<Vec<Value>> {
+    let (series, data_type) = argument(counted);
+    let numbers = Gathered::numbers(counted, states.len(), series)?;
+    if Class::of(data_type) == Class::Wide {
+        // The fold divides decimals itself.
+        counted.update(states, places)?;
+    } else {
+        let in_order = Float64Chunked::from_slice("".into(), &numbers.values);
+        let values = Some(&Operand::Float(in_order));
+        states.update(&numbers.rows(), &Input { values, picked: None, places });
+    }
+    let mut found = Vec::with_capacity(states.len());
+    numbers.each(|_, values| found.push(quantile(values, q).map_or(Value::Null, Value::Double)));
+    Ok(found)
+}
+
+/// Linear interpolation between the values at the two ranks around `q · (n − 1)`.
+fn quantile(values: &mut [f64], q: f64) -> Option<f64> {
+    let rank = q * values.len().checked_sub(1)? as f64;
+    let (below, above) = (rank as usize, rank.ceil() as usize);
+    let (_, lower, higher) = values.select_nth_unstable_by(below, f64::total_cmp);
+    let lower = *lower;
+    let upper = match above > below {
+        true => higher.iter().copied().min_by(f64::total_cmp).unwrap_or(lower),
+        false => lower,
+    };
+    Some(if above == below || lower == upper { lower } else { (rank - below as f64) * (upper - lower) + lower })
+}
+
+/// The `k` most frequent values of each row. The states are made anew from what was counted: cells are whole, so there was
+/// nothing in them.
+fn most_frequent(states: &mut Box<dyn States>, counted: &Counted<'_>, k: usize) -> PolarsResult<Vec<Value>> {
+    let (_, data_type) = argument(counted);
+    let (codes, dictionary) = Gathered::codes(counted, states.len())?;
+    let (values, ranks) = (dictionary.values(), dictionary.ranks());
+    let mut sketches = TopKStates::new(data_type.clone(), k);
+    sketches.resize(states.len());
+    let mut occurrences = vec![0_u64; values.len()];
+    let mut seen: Vec<u32> = Vec::new();
+    let mut most = Vec::with_capacity(states.len());
+    codes.each(|row, codes| {
+        for code in codes.iter() {
+            let occurrences = &mut occurrences[*code as usize];
+            if *occurrences == 0 {
+                seen.push(*code);
+            }
+            *occurrences += 1;
+        }
+        seen.sort_unstable_by_key(|code| (Reverse(occurrences[*code as usize]), ranks[*code as usize]));
+        let counted = |code: &u32| (values[*code as usize].clone(), occurrences[*code as usize]);
+        let top: Vec<(Value, u64)> = seen.iter().take(k).map(counted).collect();
+        most.push(if top.is_empty() { Value::Null } else { Value::TopK(top) });
+        for code in seen.drain(..) {
+            let times = std::mem::take(&mut occurrences[code as usize]);
+            sketches.add_times(row, &values[code as usize], times);
+        }
+    });
+    *states = Box::new(sketches);
+    Ok(most)
+}
+
+fn argument<'a>(counted: &'a Counted<'_>) -> (&'a Series, &'a DataType) {
+    let (series, data_type) = counted.argument.as_ref().expect("only count(*) has no argument");
+    (series, data_type)
+}
+
+/// Values that are not NULL, in the order of their rows.
+struct Gathered<T> {
+    values: Vec<T>,
+    /// Where each row's values end.
+    ends: Vec<u32>,
+}
+
+impl<T: Copy + Default> Gathered<T> {
+    /// Value `i` is of row `rows[i]`; within a row their order stays.
+    fn new(values: &[T], rows: &[u32], cells: usize) -> Self {
+        let mut places = vec![0_u32; cells + 1];
+        rows.iter().for_each(|row| places[*row as usize + 1] += 1);
+        for row in 1..places.len() {
+            places[row] += places[row - 1];
+        }
+        let mut gathered = vec![T::default(); values.len()];
+        for (value, row) in values.iter().zip(rows) {
+            let place = &mut places[*row as usize];
+            gathered[*place as usize] = *value;
+            *place += 1;
+        }
+        places.truncate(cells);
+        Gathered { values: gathered, ends: places }
+    }
+
+    /// The row of each value.
+    fn rows(&self) -> Vec<u32> {
+        let mut rows = Vec::with_capacity(self.values.len());
+        for (row, end) in (0..).zip(&self.ends) {
+            rows.resize(*end as usize, row);
+        }
+        rows
+    }
+
+    /// Looks at the rows one after another.
+    fn each(mut self, mut look: impl FnMut(u32, &mut [T])) {
+        let (mut rest, mut start) = (self.values.as_mut_slice(), 0);
+        for (row, end) in (0..).zip(&self.ends) {
+            let (values, others) = rest.split_at_mut((*end - start) as usize);
+            look(row, values);
+            (rest, start) = (others, *end);
+        }
+    }
+}
+
+impl Gathered<f64> {
+    /// The numbers of a series of any numeric type.
+    fn numbers(counted: &Counted<'_>, cells: usize, series: &Series) -> PolarsResult<Self> {
+        let (mut values, mut rows) = (Vec::with_capacity(series.len()), Vec::with_capacity(series.len()));
+        each(&columns::floats(series)?, |index, value: f64| {
+            // Adding zero turns -0.0 into 0.0.
+            values.push(if value.is_nan() { f64::NAN } else { value + 0.0 });
+            rows.push(counted.rows[index]);
+        });
+        Ok(Gathered::new(&values, &rows, cells))
+    }
+}
+
+impl Gathered<u32> {
+    /// The argument's values as codes of a dictionary.
+    fn codes(counted: &Counted<'_>, cells: usize) -> PolarsResult<(Self, Dictionary)> {
+        let (series, data_type) = argument(counted);
+        let mut dictionary = Dictionary::new(data_type.clone());
+        let (mut codes, mut rows) = (Vec::with_capacity(series.len()), Vec::with_capacity(series.len()));
+        let mut all = counted.rows.iter();
+        columns::visit(series, data_type, |part| {
+            let row = all.next();
+            if part != Part::Null {
+                codes.push(dictionary.encode(part));
+                rows.extend(row);
+            }
+        })?;
+        Ok((Gathered::new(&codes, &rows, cells), dictionary))
+    }
+}
