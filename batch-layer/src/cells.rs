@@ -54,8 +54,11 @@ fn events(view: &View, select: &Select, files: &[Bytes]) -> PolarsResult<DataFra
     if view.measures.iter().any(|measure| placed(&measure.aggregate)) {
         read.extend([col(PARTITION_COLUMN), col(OFFSET_COLUMN)]);
     }
-    let events = scan(&view.stream, files)?.filter(selected(view, select)).select(read);
-    events.collect_with_engine(Engine::Streaming).map(|done| done.unwrap_single())
+    let mut events = scan(&view.stream, files)?;
+    if let Some(selected) = selected(view, select) {
+        events = events.filter(selected);
+    }
+    events.select(read).collect_with_engine(Engine::Streaming).map(|done| done.unwrap_single())
 }
 
 /// Polars' cells, with every measure that is not sketched.
@@ -68,12 +71,13 @@ fn by_polars(view: &View, events: &DataFrame) -> PolarsResult<DataFrame> {
 
 const TIMESTAMP: DataType = DataType::Datetime(TimeUnit::Microseconds, None);
 
-/// True for events of the selected windows.
-fn selected(view: &View, select: &Select) -> Expr {
+/// True for events of the selected windows; `None` where all are.
+fn selected(view: &View, select: &Select) -> Option<Expr> {
     let time = || col(view.stream.event_time().name.as_str());
     let at = |micros: i64| lit(micros).cast(TIMESTAMP);
     let window = &view.window.window;
-    match select {
+    Some(match select {
+        Select::All => return None,
         Select::Between { from, until } => {
             let start = window_start(view);
             // The second half says nothing new, but lets whole row groups be skipped.
@@ -87,7 +91,7 @@ fn selected(view: &View, select: &Select) -> Expr {
             let within = time().gt_eq(at(first.unwrap_or_default())).and(time().lt(at(end)));
             within.and(window_start(view).is_in(lit(starts).implode(true), false))
         }
-    }
+    })
 }
 
 /// For each cell of `states` in the order of their keys, the row of `exact` that has the same key.

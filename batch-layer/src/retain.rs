@@ -89,7 +89,8 @@ pub(crate) async fn retain(
         unnamed.extend(found.into_iter().filter(orphaned).map(|object| object.path));
     }
     if !unnamed.is_empty() {
-        let oldest_kept = published.get(dropped.len()).map_or(newest.version, |(oldest_kept, _)| *oldest_kept);
+        let oldest_kept =
+            published.get(dropped.len()).map_or(newest.version, |(oldest_kept, _)| *oldest_kept);
         keep_what_versions_name(store, stream, oldest_kept, newest.version, &mut unnamed).await?;
         keep_what_other_streams_name(store, stream, &mut unnamed).await?;
     }

@@ -55,7 +55,10 @@ pub async fn measure(table: &mut Table, rounds: usize) {
         records += NEW_RECORDS;
         world.until_readings(records).await;
         let (taken, report) = timed(world.platform.batch()).await;
-        assert_eq!((report.manifest.rows_landed, report.manifest.windows_recomputed), (NEW_RECORDS as u64, WINDOWS_A_DAY as u64));
+        assert_eq!(
+            (report.manifest.rows_landed, report.manifest.windows_recomputed),
+            (NEW_RECORDS as u64, WINDOWS_A_DAY as u64)
+        );
         seconds.touched.push(taken);
         world.until_version(report.manifest.version.0, records).await;
         newest = files(&world, &report);
@@ -89,7 +92,10 @@ async fn bare(files: &Published, report: &Report, records: i64, seconds: &mut Se
     let (taken, by_duckdb) = duckdb.await.expect("DuckDB ends");
     seconds.duckdb.push(taken);
     by_polars.assert_same(&by_duckdb);
-    assert_eq!((by_polars.cells, by_polars.readings), (report.manifest.views["by_site"].rows, records as u64));
+    assert_eq!(
+        (by_polars.cells, by_polars.readings),
+        (report.manifest.views["by_site"].rows, records as u64)
+    );
 }
 
 /// The first run over the whole topic, into a store of its own.
@@ -106,7 +112,8 @@ async fn first_run(world: &World, round: usize) -> f64 {
 /// Seconds that a bare consumer needs for all records.
 async fn drain(world: &World, records: i64) -> f64 {
     let consumer = world.bare_consumer();
-    let draining = tokio::task::spawn_blocking(move || records as f64 / crate::speed::drain(&consumer, records));
+    let draining =
+        tokio::task::spawn_blocking(move || records as f64 / crate::speed::drain(&consumer, records));
     draining.await.expect("the consumer ends")
 }
 
@@ -131,7 +138,8 @@ pub async fn check(world: &World, files: Published, records: i64) {
 fn add(table: &mut Table, seconds: &Seconds) {
     let better: Vec<f64> =
         seconds.polars.iter().zip(&seconds.duckdb).map(|(polars, duckdb)| polars.min(*duckdb)).collect();
-    let drained: Vec<f64> = seconds.drained.iter().zip(&better).map(|(drained, bare)| drained + bare).collect();
+    let drained: Vec<f64> =
+        seconds.drained.iter().zip(&better).map(|(drained, bare)| drained + bare).collect();
     let shown = |seconds: &[f64]| format!("{:.3} s", median(seconds));
     let ratios = |ours: &[f64], bare: &[f64]| ours.iter().zip(bare).map(|(ours, bare)| ours / bare).collect();
     println!("hand-written Polars {}, DuckDB {}", shown(&seconds.polars), shown(&seconds.duckdb));

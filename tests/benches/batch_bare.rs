@@ -38,7 +38,8 @@ pub fn polars(files: &[PathBuf]) -> (f64, Totals) {
     let taken = begun.elapsed().as_secs_f64();
     let whole = |name: &str| cells.column(name).expect("a column").cast(&DataType::Int64).expect("numbers");
     let sum = |column: &Column| column.i64().expect("integers").sum().expect("a sum");
-    let float = |name: &str| cells.column(name).expect("a column").f64().expect("doubles").sum().expect("a sum");
+    let float =
+        |name: &str| cells.column(name).expect("a column").f64().expect("doubles").sum().expect("a sum");
     let parts = cells.column("parts").expect("a column").list().expect("a list").get_inner();
     let counts = parts.struct_().expect("pairs").field_by_name("count").expect("a count");
     let totals = Totals {
@@ -106,11 +107,15 @@ pub fn duckdb(files: &[PathBuf]) -> (f64, Totals) {
     let taken = begun.elapsed().as_secs_f64();
     let column = |batch: &RecordBatch, name: &str| batch.column_by_name(name).expect("a column").clone();
     let whole = |name: &str| -> i64 {
-        let sums = cells.iter().map(|batch| column(batch, name).as_primitive::<Int64Type>().values().iter().sum::<i64>());
+        let sums = cells
+            .iter()
+            .map(|batch| column(batch, name).as_primitive::<Int64Type>().values().iter().sum::<i64>());
         sums.sum()
     };
     let float = |name: &str| -> f64 {
-        let sums = cells.iter().map(|batch| column(batch, name).as_primitive::<Float64Type>().values().iter().sum::<f64>());
+        let sums = cells
+            .iter()
+            .map(|batch| column(batch, name).as_primitive::<Float64Type>().values().iter().sum::<f64>());
         sums.sum()
     };
     let occurrences = |batch: &RecordBatch| -> i64 {

@@ -22,7 +22,9 @@ pub async fn measure(table: &mut Table, rounds: usize) {
     for _ in 0..rounds {
         ours.push(fold(&world).await);
         let consumer = world.bare_consumer();
-        bare.push(tokio::task::spawn_blocking(move || drain(&consumer, RECORDS)).await.expect("the consumer ends"));
+        bare.push(
+            tokio::task::spawn_blocking(move || drain(&consumer, RECORDS)).await.expect("the consumer ends"),
+        );
     }
     let ratios = ours.iter().zip(&bare).map(|(ours, bare)| ours / bare).collect();
     let shown = |rates: &[f64]| format!("{:.0} records/s", median(rates));

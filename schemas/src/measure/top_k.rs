@@ -29,6 +29,9 @@ pub const EXACT_ITEMS: usize = MAP_SIZE / 4 * 3;
 /// DataSketches' own bound for this size of map, `3.5 / 1024`.
 pub const BOUND: ErrorBound = ErrorBound { kind: "count", bound: 3.5 / MAP_SIZE as f64, confidence: 1.0 };
 
+/// The bytes before the counts of a sketch that is not empty.
+const PREAMBLE: usize = 32;
+
 type Sketch = FrequentItemsSketch<String>;
 
 #[derive(Clone, Debug)]
@@ -197,21 +200,28 @@ fn laid_out(sketch: &Sketch) -> Sketch {
 /// preamble, whose bytes 8 to 12 are the number of items, lie the counts of 8 bytes each, then the items, each
 /// as a length of 4 bytes and its text.
 fn normal_form(sketch: &Sketch) -> Vec<u8> {
-    let mut image = sketch.serialize();
-    if image.len() <= 32 {
+    let image = sketch.serialize();
+    let items = sketch.num_active_items();
+    if items == 0 {
         return image;
     }
-    let mut items = sketch.frequent_items(ErrorType::NoFalseNegatives);
-    items.sort_unstable_by(|a, b| a.item().cmp(b.item()));
-    image.truncate(32);
-    for item in &items {
-        image.extend(item.lower_bound().to_le_bytes());
+    let (counts, mut rest) = image[PREAMBLE..].split_at(8 * items);
+    let mut entries: Vec<(&[u8], &[u8])> = Vec::with_capacity(items);
+    for count in counts.chunks_exact(8) {
+        let (length, behind) = rest.split_first_chunk::<4>().expect("every count has an item");
+        let (item, others) = behind.split_at(u32::from_le_bytes(*length) as usize);
+        entries.push((item, count));
+        rest = others;
     }
-    for item in &items {
-        image.extend((item.item().len() as u32).to_le_bytes());
-        image.extend(item.item().as_bytes());
+    entries.sort_unstable_by_key(|(item, _)| *item);
+    let mut sorted = Vec::with_capacity(image.len());
+    sorted.extend_from_slice(&image[..PREAMBLE]);
+    entries.iter().for_each(|(_, count)| sorted.extend_from_slice(count));
+    for (item, _) in &entries {
+        sorted.extend_from_slice(&(item.len() as u32).to_le_bytes());
+        sorted.extend_from_slice(item);
     }
-    image
+    sorted
 }
 
 fn write_item(out: &mut String, scalar: Scalar<'_>, data_type: &DataType) {

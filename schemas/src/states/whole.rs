@@ -55,11 +55,7 @@ impl Whole {
 }
 
 /// How many different values there are in each row.
-fn distinct(
-    states: &mut dyn States,
-    counted: &Counted<'_>,
-    places: &Places,
-) -> PolarsResult<Vec<Value>> {
+fn distinct(states: &mut dyn States, counted: &Counted<'_>, places: &Places) -> PolarsResult<Vec<Value>> {
     counted.update(states, places)?;
     let (codes, dictionary) = Gathered::codes(counted, states.len())?;
     let mut seen_in = vec![u32::MAX; dictionary.values().len()];
@@ -88,9 +84,8 @@ fn quantiles(
         // The fold divides decimals itself.
         counted.update(states, places)?;
     } else {
-        let in_order = Float64Chunked::from_slice("".into(), &numbers.values);
-        let values = Some(&Operand::Float(in_order));
-        states.update(&numbers.rows(), &Input { values, picked: None, places });
+        let in_order = Operand::Float(Float64Chunked::from_slice("".into(), &numbers.values));
+        states.update(&numbers.rows(), &Input { values: Some(&in_order), picked: None, places });
     }
     let mut found = Vec::with_capacity(states.len());
     numbers.each(|_, values| found.push(quantile(values, q).map_or(Value::Null, Value::Double)));
@@ -107,7 +102,7 @@ fn quantile(values: &mut [f64], q: f64) -> Option<f64> {
         true => higher.iter().copied().min_by(f64::total_cmp).unwrap_or(lower),
         false => lower,
     };
-    Some(if above == below || lower == upper { lower } else { (rank - below as f64) * (upper - lower) + lower })
+    Some(if lower == upper { lower } else { (rank - below as f64) * (upper - lower) + lower })
 }
 
 /// The `k` most frequent values of each row. The states are made anew from what was counted: cells are whole, so there was
@@ -144,7 +139,7 @@ fn most_frequent(states: &mut Box<dyn States>, counted: &Counted<'_>, k: usize) 
 
 fn argument<'a>(counted: &'a Counted<'_>) -> (&'a Series, &'a DataType) {
     let (series, data_type) = counted.argument.as_ref().expect("only count(*) has no argument");
-    (series, data_type)
+    (series, *data_type)
 }
 
 /// Values that are not NULL, in the order of their rows.
@@ -185,7 +180,7 @@ impl<T: Copy + Default> Gathered<T> {
     fn each(mut self, mut look: impl FnMut(u32, &mut [T])) {
         let (mut rest, mut start) = (self.values.as_mut_slice(), 0);
         for (row, end) in (0..).zip(&self.ends) {
-            let (values, others) = rest.split_at_mut((*end - start) as usize);
+            let (values, others) = std::mem::take(&mut rest).split_at_mut((*end - start) as usize);
             look(row, values);
             (rest, start) = (others, *end);
         }
