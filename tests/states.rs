@@ -188,6 +188,28 @@ fn no_events_have_no_exact_groups() {
 }
 
 #[test]
+fn whole_cells_of_many_values_have_the_folds_states() {
+    let sql = ["count(DISTINCT big) AS n", "median(small) AS middle", "approx_top_k(label, 2) AS top"];
+    let view = view(&["flag"], &sql.map(str::to_string), None);
+    let event = |index: usize| Specimen {
+        flag: Some(index % 7 == 0),
+        big: Some((index * 7_919 % 5_000) as i64),
+        small: Some((index * 104_729 % 20_011) as i32 - 9_000),
+        label: Some(format!("label {}", index * index % 701)),
+        ..Specimen::blank(index)
+    };
+    let events: Vec<Specimen> = (0..20_000).map(event).collect();
+    let whole = Whole::of(&view, &frame(&events)).expect("events fold");
+    assert_eq!(whole.states.to_record_batch(), fold(&view, &events).to_record_batch());
+    // What was set at once merges, and goes on being folded, like any other state.
+    let (first, last) = events.split_at(11_111);
+    let mut merged = Whole::of(&view, &frame(first)).expect("events fold").states;
+    merged.fold(&frame(&last[..3_000])).expect("events fold");
+    merged.merge(&Whole::of(&view, &frame(&last[3_000..])).expect("events fold").states);
+    assert_eq!(merged.to_record_batch(), whole.states.to_record_batch());
+}
+
+#[test]
 fn whole_cells_have_polars_values_of_infinities_and_nan() {
     let sql = ["count(DISTINCT real) AS n", "approx_top_k(real, 2) AS top", "median(real) AS middle"];
     let view = view(&[], &sql.map(str::to_string), None);

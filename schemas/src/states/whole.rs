@@ -9,11 +9,13 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use datasketches::hll::Coupon;
 use polars::prelude::{DataFrame, Float64Chunked, NewChunkedArray, PolarsResult, Series};
 
 use super::{Counted, StateTable};
 use crate::columns::{self, Class, Part};
 use crate::dictionary::Dictionary;
+use crate::measure::distinct::{self, DistinctStates};
 use crate::measure::operand::{Operand, each};
 use crate::measure::top_k::TopKStates;
 use crate::measure::{Input, Places, States};
@@ -36,7 +38,7 @@ impl Whole {
         let mut exact = Vec::with_capacity(view.measures.len());
         states.fold_by(events, |measure, states, counted, places| {
             exact.push(match &measure.aggregate {
-                Aggregate::CountDistinct => Some(distinct(&mut **states, counted, places)?),
+                Aggregate::CountDistinct => Some(distinct(states, counted)?),
                 Aggregate::Quantile(q) => Some(quantiles(&mut **states, counted, places, *q)?),
                 Aggregate::TopK(k) => Some(most_frequent(states, counted, *k)?),
                 _ => {
@@ -54,21 +56,29 @@ impl Whole {
     }
 }
 
-/// How many different values there are in each row.
-fn distinct(states: &mut dyn States, counted: &Counted<'_>, places: &Places) -> PolarsResult<Vec<Value>> {
-    counted.update(states, places)?;
+/// How many different values there are in each row. The states are made of these: cells are whole, so there was nothing
+/// in them.
+fn distinct(states: &mut Box<dyn States>, counted: &Counted<'_>) -> PolarsResult<Vec<Value>> {
+    let (_, data_type) = argument(counted);
     let (codes, dictionary) = Gathered::codes(counted, states.len())?;
-    let mut seen_in = vec![u32::MAX; dictionary.values().len()];
+    let coupons: Vec<Coupon> =
+        dictionary.values().iter().map(|value| distinct::coupon(value, data_type)).collect();
+    let mut sketches = DistinctStates::new(data_type.clone());
+    sketches.resize(states.len());
+    let mut seen_in = vec![u32::MAX; coupons.len()];
+    let mut seen: Vec<Coupon> = Vec::new();
     let mut counts = Vec::with_capacity(states.len());
     codes.each(|row, codes| {
-        let mut count = 0;
-        for code in codes.iter() {
-            let seen_in = &mut seen_in[*code as usize];
-            count += i64::from(*seen_in != row);
-            *seen_in = row;
+        seen.clear();
+        for code in codes.iter().map(|code| *code as usize) {
+            if std::mem::replace(&mut seen_in[code], row) != row {
+                seen.push(coupons[code]);
+            }
         }
-        counts.push(Value::Integer(count));
+        counts.push(Value::Integer(seen.len() as i64));
+        sketches.set(row, &seen);
     });
+    *states = Box::new(sketches);
     Ok(counts)
 }
 
@@ -105,16 +115,20 @@ fn quantile(values: &mut [f64], q: f64) -> Option<f64> {
     Some(if lower == upper { lower } else { (rank - below as f64) * (upper - lower) + lower })
 }
 
-/// The `k` most frequent values of each row. The states are made anew from what was counted: cells are whole, so there was
-/// nothing in them.
+/// The `k` most frequent values of each row; the states are made of these counts too.
 fn most_frequent(states: &mut Box<dyn States>, counted: &Counted<'_>, k: usize) -> PolarsResult<Vec<Value>> {
     let (_, data_type) = argument(counted);
     let (codes, dictionary) = Gathered::codes(counted, states.len())?;
     let (values, ranks) = (dictionary.values(), dictionary.ranks());
     let mut sketches = TopKStates::new(data_type.clone(), k);
     sketches.resize(states.len());
+    let items = sketches.items(values);
+    let mut in_order: Vec<u32> = (0..items.len() as u32).collect();
+    in_order.sort_unstable_by_key(|code| &items[*code as usize]);
+    let item_ranks = inverse(&in_order);
     let mut occurrences = vec![0_u64; values.len()];
     let mut seen: Vec<u32> = Vec::new();
+    let mut counts: Vec<(&str, u64)> = Vec::new();
     let mut most = Vec::with_capacity(states.len());
     codes.each(|row, codes| {
         for code in codes.iter() {
@@ -124,17 +138,33 @@ fn most_frequent(states: &mut Box<dyn States>, counted: &Counted<'_>, k: usize) 
             }
             *occurrences += 1;
         }
-        seen.sort_unstable_by_key(|code| (Reverse(occurrences[*code as usize]), ranks[*code as usize]));
-        let counted = |code: &u32| (values[*code as usize].clone(), occurrences[*code as usize]);
-        let top: Vec<(Value, u64)> = seen.iter().take(k).map(counted).collect();
-        most.push(if top.is_empty() { Value::Null } else { Value::TopK(top) });
-        for code in seen.drain(..) {
-            let times = std::mem::take(&mut occurrences[code as usize]);
-            sketches.add_times(row, &values[code as usize], times);
+        let times = |code: u32| occurrences[code as usize];
+        seen.sort_unstable_by_key(|code| item_ranks[*code as usize]);
+        counts.clear();
+        counts.extend(seen.iter().map(|code| (items[*code as usize].as_str(), times(*code))));
+        sketches.set(row, &counts);
+        let place = |code: &u32| (Reverse(times(*code)), ranks[*code as usize]);
+        if seen.len() > k && k > 0 {
+            seen.select_nth_unstable_by_key(k - 1, place);
         }
+        let first = seen.len().min(k);
+        seen[..first].sort_unstable_by_key(place);
+        let top = seen[..first].iter().map(|code| (values[*code as usize].clone(), times(*code)));
+        let top: Vec<(Value, u64)> = top.collect();
+        most.push(if top.is_empty() { Value::Null } else { Value::TopK(top) });
+        seen.drain(..).for_each(|code| occurrences[code as usize] = 0);
     });
     *states = Box::new(sketches);
     Ok(most)
+}
+
+/// Where each number stands in a list that has all of them.
+fn inverse(order: &[u32]) -> Vec<u32> {
+    let mut places = vec![0; order.len()];
+    for (place, number) in (0..).zip(order) {
+        places[*number as usize] = place;
+    }
+    places
 }
 
 fn argument<'a>(counted: &'a Counted<'_>) -> (&'a Series, &'a DataType) {
