@@ -4,7 +4,7 @@ use bytes::Bytes;
 use polars::prelude::*;
 use watershed_schemas::decode::DeadLetterKind;
 use watershed_schemas::offsets::{OffsetRange, Partition};
-use watershed_schemas::stream::{OFFSET_COLUMN, Stream};
+use watershed_schemas::stream::Stream;
 
 use crate::engine::Engine;
 
