@@ -7,7 +7,7 @@ use polars::prelude::{DataFrame, Engine, IntoLazy};
 use proptest::prelude::*;
 use watershed_schemas::columns;
 use watershed_schemas::exact::{Grouping, exact};
-use watershed_schemas::states::StateTable;
+use watershed_schemas::states::{StateTable, Whole};
 use watershed_schemas::types::DataType;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
@@ -140,6 +140,27 @@ proptest! {
     }
 
     #[test]
+    fn whole_cells_have_the_folds_states_and_the_oracles_values(events in specimens(120)) {
+        let view = view(&DIMENSIONS, &select(), Some("flag OR small IS NULL"));
+        let passed: Vec<Specimen> = events.iter().filter(|it| it.flag == Some(true) || it.small.is_none()).cloned().collect();
+        let whole = Whole::of(&view, &frame(&events)).expect("events fold");
+        prop_assert_eq!(whole.states.to_record_batch(), fold(&view, &events).to_record_batch());
+        let expected = cells(&passed, true, &[0, 1, 2]);
+        let keys = finished_cells(&whole.states);
+        prop_assert_eq!(keys.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+        for ((case, measure), exact) in cases().iter().zip(&view.measures).zip(&whole.exact) {
+            prop_assert_eq!(exact.is_some(), measure.aggregate.is_sketched(), "{}", case.name);
+            let Some(exact) = exact else { continue };
+            for (row, value) in exact.iter().enumerate() {
+                let keys = &whole.states.keys;
+                let values = (0..keys.dimensions()).map(|index| keys.value(row as u32, index).clone()).collect();
+                let events = &expected[&key(Some(keys.windows()[row]), values)];
+                assert_close(case, value, &oracle(case, events), events, 1e-12);
+            }
+        }
+    }
+
+    #[test]
     fn finished_states_are_those_of_the_oracle_or_within_their_bound(events in specimens(60)) {
         let view = view(&DIMENSIONS, &select(), None);
         let cases = cases();
@@ -163,6 +184,51 @@ fn no_events_have_no_exact_groups() {
         let grouping = Grouping { bucket, dimensions: Vec::new(), ..Grouping::of(&view) };
         let plan = exact(&view, frame(&[]).lazy(), &grouping);
         assert_eq!(plan.collect().expect("the plan runs").height(), 0);
+    }
+}
+
+#[test]
+fn whole_cells_of_many_values_have_the_folds_states() {
+    let sql = ["count(DISTINCT big) AS n", "median(small) AS middle", "approx_top_k(label, 2) AS top"];
+    let view = view(&["flag"], &sql.map(str::to_string), None);
+    let event = |index: usize| Specimen {
+        flag: Some(index % 7 == 0),
+        big: Some((index * 7_919 % 5_000) as i64),
+        small: Some((index * 104_729 % 20_011) as i32 - 9_000),
+        label: Some(format!("label {}", index * index % 701)),
+        ..Specimen::blank(index)
+    };
+    let events: Vec<Specimen> = (0..20_000).map(event).collect();
+    let whole = Whole::of(&view, &frame(&events)).expect("events fold");
+    assert_eq!(whole.states.to_record_batch(), fold(&view, &events).to_record_batch());
+    // What was set at once merges, and goes on being folded, like any other state.
+    let (first, last) = events.split_at(11_111);
+    let mut merged = Whole::of(&view, &frame(first)).expect("events fold").states;
+    merged.fold(&frame(&last[..3_000])).expect("events fold");
+    merged.merge(&Whole::of(&view, &frame(&last[3_000..])).expect("events fold").states);
+    assert_eq!(merged.to_record_batch(), whole.states.to_record_batch());
+}
+
+#[test]
+fn whole_cells_have_polars_values_of_infinities_and_nan() {
+    let sql = ["count(DISTINCT real) AS n", "approx_top_k(real, 2) AS top", "median(real) AS middle"];
+    let view = view(&[], &sql.map(str::to_string), None);
+    let event = |(index, real): (usize, &f64)| Specimen { real: Some(*real), ..Specimen::blank(index) };
+    for reals in [
+        [0.0, -0.0, f64::NAN, -f64::NAN, 1.0].as_slice(),
+        &[f64::INFINITY, 1.0, f64::NEG_INFINITY, f64::INFINITY],
+        &[f64::NAN, f64::INFINITY, 1.0, f64::NAN],
+        &[f64::NEG_INFINITY, f64::NEG_INFINITY, 0.0, 7.0],
+        &[],
+    ] {
+        let events: Vec<Specimen> = reals.iter().enumerate().map(event).collect();
+        let plan = exact(&view, frame(&events).lazy(), &Grouping::of(&view));
+        let plan = plan.collect().expect("the plan runs");
+        let expected = exact_cells(&view, &plan, &Grouping::of(&view)).into_values().next();
+        let whole = Whole::of(&view, &frame(&events)).expect("events fold").exact;
+        let found: Vec<Value> = whole.iter().flatten().filter_map(|cells| cells.first().cloned()).collect();
+        let expected = expected.map_or(Vec::new(), |cell| cell[..3].to_vec());
+        assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{reals:?}");
     }
 }
 

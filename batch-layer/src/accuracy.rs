@@ -1,11 +1,9 @@
 //! The accuracy ledger: how far sketches were from the truth where both are known.
 
-use polars::prelude::{DataFrame, PolarsResult};
-use watershed_schemas::columns;
 use watershed_schemas::manifest::Accuracy;
 use watershed_schemas::measure::top_k::TopKStates;
 use watershed_schemas::measure::{self, ErrorBound, States};
-use watershed_schemas::states::StateTable;
+use watershed_schemas::states::Whole;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
 
@@ -39,26 +37,27 @@ impl Ledger {
         Ledger { lines: sketched.filter_map(line).collect() }
     }
 
-    /// Adds the cells of `exact` (row `i` is the cell `order[i]` of `states`).
-    pub(crate) fn compare(
-        &mut self,
-        view: &View,
-        exact: &DataFrame,
-        states: &StateTable,
-        order: &[u32],
-    ) -> PolarsResult<()> {
+    /// Adds the cells of a table, in this order of its rows.
+    pub(crate) fn compare(&mut self, whole: &Whole, order: &[u32]) {
         for line in &mut self.lines {
-            let measure = &view.measures[line.index];
-            let truths =
-                columns::values(exact.column(&measure.name)?.as_materialized_series(), &measure.result_type)?;
-            let states = states.measures[line.index].as_ref();
-            for (truth, row) in truths.iter().zip(order) {
-                if let Some(error) = error(truth, states, *row) {
+            let Some(truths) = &whole.exact[line.index] else { continue };
+            let states = whole.states.measures[line.index].as_ref();
+            for row in order {
+                if let Some(error) = error(&truths[*row as usize], states, *row) {
                     line.add(error);
                 }
             }
         }
-        Ok(())
+    }
+
+    /// Adds what another ledger of the same view holds.
+    pub(crate) fn add(&mut self, other: Ledger) {
+        for (line, more) in self.lines.iter_mut().zip(other.lines) {
+            line.cells += more.cells;
+            line.sum += more.sum;
+            line.max = line.max.max(more.max);
+            line.beyond += more.beyond;
+        }
     }
 
     pub(crate) fn finish(self) -> Vec<Accuracy> {

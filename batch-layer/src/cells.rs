@@ -1,6 +1,8 @@
-//! The cells of one group of dates: exact values by Polars, states by the fold, each from the same verified bytes.
+//! The cells of one group of dates, from events that are read once: exact values, and states.
 //!
-//! The two ways meet here: [`check`](crate::check) compares what both know before either is believed.
+//! Polars groups the events by itself and computes every measure that a small state holds; the fold makes the states, and
+//! from the values of each cell what only all of them tell (distinct counts, quantiles, most frequent values). The two ways
+//! meet here: [`check`](crate::check) compares what both know before either is believed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,10 +16,10 @@ use watershed_schemas::columns;
 use watershed_schemas::events::scan;
 use watershed_schemas::exact::{Grouping, exact, window_start};
 use watershed_schemas::keys::Keys;
-use watershed_schemas::states::{StateTable, WINDOW_END, WINDOW_START};
+use watershed_schemas::states::{StateTable, WINDOW_END, WINDOW_START, Whole};
 use watershed_schemas::stream::{OFFSET_COLUMN, PARTITION_COLUMN};
 use watershed_schemas::value::Value;
-use watershed_schemas::view::View;
+use watershed_schemas::view::{Aggregate, View};
 
 use crate::accuracy::Ledger;
 use crate::groups::Select;
@@ -32,44 +34,50 @@ pub(crate) fn compute(
     ledger: &mut Ledger,
 ) -> Result<RecordBatch, BatchError> {
     let broken = |source| BatchError::Compute { view: view.name.clone(), source };
-    let exact = exact_values(view, select, files).map_err(broken)?;
-    let states = fold(view, select, files).map_err(broken)?;
-    check::rows(view, &exact, states.events)?;
-    let order = matched(view, &exact, &states)?;
+    let events = events(view, select, files).map_err(broken)?;
+    let exact = by_polars(view, &events).map_err(broken)?;
+    let whole = Whole::of(view, &events).map_err(broken)?;
+    drop(events);
+    check::rows(view, &exact, whole.states.events)?;
+    let order = matched(view, &exact, &whole.states)?;
     let ordered = exact.take(&IdxCa::from_vec("order".into(), order)).map_err(broken)?;
-    let sorted = states.keys.sorted_rows();
-    check::measures(view, &ordered, &states, &sorted)?;
-    ledger.compare(view, &ordered, &states, &sorted).map_err(broken)?;
-    joined(view, &ordered, &states).map_err(broken)
+    let sorted = whole.states.keys.sorted_rows();
+    check::measures(view, &ordered, &whole.states, &sorted)?;
+    ledger.compare(&whole, &sorted);
+    joined(view, &ordered, &whole, &sorted).map_err(broken)
 }
 
-fn exact_values(view: &View, select: &Select, files: &[Bytes]) -> PolarsResult<DataFrame> {
-    let events = scan(&view.stream, files)?.filter(selected(view, select));
-    exact(view, events, &Grouping::of(view))
-        .collect_with_engine(Engine::Streaming)
-        .map(|done| done.unwrap_single())
-}
-
-fn fold(view: &Arc<View>, select: &Select, files: &[Bytes]) -> PolarsResult<StateTable> {
-    let mut states = StateTable::new(view.clone());
-    for file in files {
-        let read = view.fields_read().into_iter().chain([PARTITION_COLUMN, OFFSET_COLUMN]);
-        let read: Vec<Expr> = read.map(col).collect();
-        let events =
-            scan(&view.stream, std::slice::from_ref(file))?.filter(selected(view, select)).select(read);
-        states.fold(&events.collect()?)?;
+/// The events of the selected windows: what the view reads of them.
+fn events(view: &View, select: &Select, files: &[Bytes]) -> PolarsResult<DataFrame> {
+    let mut read: Vec<Expr> = view.fields_read().into_iter().map(col).collect();
+    let placed = |aggregate: &Aggregate| matches!(aggregate, Aggregate::First | Aggregate::Last);
+    if view.measures.iter().any(|measure| placed(&measure.aggregate)) {
+        read.extend([col(PARTITION_COLUMN), col(OFFSET_COLUMN)]);
     }
-    Ok(states)
+    let mut events = scan(&view.stream, files)?;
+    if let Some(selected) = selected(view, select) {
+        events = events.filter(selected);
+    }
+    events.select(read).collect_with_engine(Engine::Streaming).map(|done| done.unwrap_single())
+}
+
+/// Polars' cells, with every measure that is not sketched.
+fn by_polars(view: &View, events: &DataFrame) -> PolarsResult<DataFrame> {
+    let mut grouping = Grouping::of(view);
+    grouping.measures.retain(|index| !view.measures[*index].aggregate.is_sketched());
+    let cells = exact(view, events.clone().lazy(), &grouping);
+    cells.collect_with_engine(Engine::Streaming).map(|done| done.unwrap_single())
 }
 
 const TIMESTAMP: DataType = DataType::Datetime(TimeUnit::Microseconds, None);
 
-/// True for events of the selected windows.
-fn selected(view: &View, select: &Select) -> Expr {
+/// True for events of the selected windows; `None` where all are.
+fn selected(view: &View, select: &Select) -> Option<Expr> {
     let time = || col(view.stream.event_time().name.as_str());
     let at = |micros: i64| lit(micros).cast(TIMESTAMP);
     let window = &view.window.window;
-    match select {
+    Some(match select {
+        Select::All => return None,
         Select::Between { from, until } => {
             let start = window_start(view);
             // The second half says nothing new, but lets whole row groups be skipped.
@@ -83,7 +91,7 @@ fn selected(view: &View, select: &Select) -> Expr {
             let within = time().gt_eq(at(first.unwrap_or_default())).and(time().lt(at(end)));
             within.and(window_start(view).is_in(lit(starts).implode(true), false))
         }
-    }
+    })
 }
 
 /// For each cell of `states` in the order of their keys, the row of `exact` that has the same key.
@@ -127,9 +135,9 @@ fn rows_of_keys(view: &View, exact: &DataFrame, keys: &Keys) -> PolarsResult<Vec
     Ok(windows.iter().enumerate().map(row).collect())
 }
 
-/// Exact values and states side by side. `exact` is in the order of the states' keys.
-fn joined(view: &View, exact: &DataFrame, states: &StateTable) -> PolarsResult<RecordBatch> {
-    let states = states.to_record_batch();
+/// Exact values and states side by side. `exact` is in the order of the states' keys, which `sorted` has.
+fn joined(view: &View, exact: &DataFrame, whole: &Whole, sorted: &[u32]) -> PolarsResult<RecordBatch> {
+    let states = whole.states.to_record_batch();
     let starts = states.column(0).as_primitive::<TimestampMicrosecondType>();
     let ends: TimestampMicrosecondArray =
         starts.iter().map(|start| Some(view.window.window.end(start?))).collect();
@@ -138,9 +146,17 @@ fn joined(view: &View, exact: &DataFrame, states: &StateTable) -> PolarsResult<R
     let end_field = Field::new(WINDOW_END, state_schema.field(0).data_type().clone(), false);
     let mut columns: Vec<(Field, ArrayRef)> = vec![kept(0), (end_field, Arc::new(ends))];
     columns.extend((1..=dimensions).map(kept));
-    for measure in &view.measures {
-        let series = exact.column(&measure.name)?.as_materialized_series();
-        let values = columns::array(series, &measure.result_type)?;
+    for (measure, known) in view.measures.iter().zip(&whole.exact) {
+        let values = match known {
+            Some(values) => {
+                let values: Vec<Value> = sorted.iter().map(|row| values[*row as usize].clone()).collect();
+                columns::from_values(&values, &measure.result_type)
+            }
+            None => {
+                let series = exact.column(&measure.name)?.as_materialized_series();
+                columns::array(series, &measure.result_type)?
+            }
+        };
         columns.push((Field::new(&measure.name, values.data_type().clone(), true), values));
     }
     columns.extend((dimensions + 1..states.num_columns()).map(kept));

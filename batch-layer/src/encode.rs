@@ -4,12 +4,14 @@ use bytes::Bytes;
 use polars::prelude::*;
 use watershed_schemas::decode::DeadLetterKind;
 use watershed_schemas::offsets::{OffsetRange, Partition};
-use watershed_schemas::stream::{OFFSET_COLUMN, Stream};
+use watershed_schemas::stream::Stream;
 
 use crate::engine::Engine;
 
 /// Small enough that a reader who wants one window of a date skips most of its file.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
+/// Files of fewer rows are encoded by one thread: telling others would take longer.
+const SMALL_ROWS: usize = 32 * 1024;
 pub(crate) const DAY_MICROS: i64 = 86_400_000_000;
 
 /// A Parquet file before it is stored.
@@ -29,17 +31,16 @@ pub struct Provenance {
     pub run_id: String,
 }
 
-/// One file per date of event time (days since 1970-01-01), each sorted by event time, then offset.
+/// One file per date of event time (days since 1970-01-01), each sorted by event time, then offset. `events` come in the
+/// order of their offsets.
 pub(crate) fn events_by_date(
     stream: &Stream,
-    events: &DataFrame,
+    events: DataFrame,
     from: &Provenance,
     engine: &dyn Engine,
 ) -> PolarsResult<Vec<Encoded<i32>>> {
     let time = stream.event_time().name.as_str();
-    let sorted = events.sort([time, OFFSET_COLUMN], SortMultipleOptions::default())?;
-    let times = sorted.column(time)?.datetime()?.physical().rechunk().into_owned();
-    let times = times.cont_slice()?;
+    let (sorted, times) = by_time(events, time)?;
     let mut files = Vec::new();
     let mut start = 0;
     while start < times.len() {
@@ -51,6 +52,20 @@ pub(crate) fn events_by_date(
         start += rows;
     }
     Ok(files)
+}
+
+/// The events by their times, which come with them; those of one time stay in the order they came in.
+fn by_time(events: DataFrame, time: &str) -> PolarsResult<(DataFrame, Vec<i64>)> {
+    let times = |events: &DataFrame| -> PolarsResult<Vec<i64>> {
+        Ok(events.column(time)?.datetime()?.physical().into_no_null_iter().collect())
+    };
+    let found = times(&events)?;
+    if found.is_sorted() {
+        return Ok((events, found));
+    }
+    let sorted = events.sort([time], SortMultipleOptions::default().with_maintain_order(true))?;
+    let times = times(&sorted)?;
+    Ok((sorted, times))
 }
 
 /// Dead letters column by column, with everything that is needed to replay them.
@@ -120,8 +135,11 @@ pub(crate) fn parquet(frame: &mut DataFrame, from: &Provenance) -> PolarsResult<
         ("watershed.run", run_id.clone()),
     ];
     let footer = footer.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
+    // What landed piece by piece is one column chunk in the file.
+    frame.rechunk_mut();
     let mut bytes = Vec::new();
     ParquetWriter::new(&mut bytes)
+        .set_parallel(frame.height() > SMALL_ROWS)
         .with_compression(ParquetCompression::Zstd(None))
         .with_row_group_size(Some(ROW_GROUP_ROWS))
         .with_key_value_metadata(Some(KeyValueMetadata::from_static(footer)))

@@ -24,27 +24,46 @@ pub(crate) struct Group {
 /// Which windows a group recomputes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Select {
+    /// All that the files' events fall into.
+    All,
     /// Those that start in `[from, until)`, in microseconds.
     Between { from: i64, until: i64 },
     /// Those that start at these times.
     Starts(BTreeSet<i64>),
 }
 
-/// Cuts the touched windows into groups, each of which reads about `max_bytes` of event files at most
+/// No group is smaller for the sake of others: each takes some time of its own.
+const LEAST_BYTES: u64 = 1 << 20;
+/// No group is larger though it might: what it holds is several times as large when it is read.
+const MOST_BYTES: u64 = 16 << 20;
+/// The groups that each of those worked on at once is followed by, so that all cores end at about the same time.
+const ROUNDS: u64 = 4;
+
+/// Cuts the touched windows into groups, of which `at_once` together read about `max_bytes` of event files at most
 /// (a single date may need more).
-pub(crate) fn groups(window: Window, touched: &Touched, events: &[EventFile], max_bytes: u64) -> Vec<Group> {
+pub(crate) fn groups(
+    window: Window,
+    touched: &Touched,
+    events: &[EventFile],
+    max_bytes: u64,
+    at_once: usize,
+) -> Vec<Group> {
     let mut by_date: BTreeMap<i32, Vec<&EventFile>> = BTreeMap::new();
     for file in events {
         by_date.entry(file.date).or_default().push(file);
     }
     let needs = needs(window, touched, &by_date);
+    let all: BTreeSet<i32> = needs.values().flatten().copied().collect();
+    let at_once = at_once.max(1) as u64;
+    let even = bytes(&by_date, &all) / (at_once * ROUNDS);
+    let max_bytes = even.clamp(LEAST_BYTES, MOST_BYTES).min(max_bytes / at_once);
     let mut groups = Vec::new();
     let mut dates: Vec<i32> = Vec::new();
     let mut needed: BTreeSet<i32> = BTreeSet::new();
     for (date, event_dates) in &needs {
         let grown: BTreeSet<i32> = needed.union(event_dates).copied().collect();
         if !dates.is_empty() && bytes(&by_date, &grown) > max_bytes {
-            groups.push(group(touched, &by_date, std::mem::take(&mut dates), &needed));
+            groups.push(group(window, touched, &by_date, std::mem::take(&mut dates), &needed));
             needed = event_dates.clone();
         } else {
             needed = grown;
@@ -52,7 +71,7 @@ pub(crate) fn groups(window: Window, touched: &Touched, events: &[EventFile], ma
         dates.push(*date);
     }
     if !dates.is_empty() {
-        groups.push(group(touched, &by_date, dates, &needed));
+        groups.push(group(window, touched, &by_date, dates, &needed));
     }
     groups
 }
@@ -69,8 +88,7 @@ fn needs(
             for event_date in by_date.keys() {
                 // A day's events lie in the window that is open when it begins, the one open when it ends,
                 // and shorter ones between, which start on that very day.
-                let midnight = i64::from(*event_date) * DAY_MICROS;
-                for time in [midnight, midnight + DAY_MICROS - 1] {
+                for time in ends_of(*event_date) {
                     needs.entry(date_of(window.start(time))).or_default().insert(*event_date);
                 }
             }
@@ -87,6 +105,7 @@ fn needs(
 }
 
 fn group(
+    window: Window,
     touched: &Touched,
     by_date: &BTreeMap<i32, Vec<&EventFile>>,
     dates: Vec<i32>,
@@ -94,7 +113,11 @@ fn group(
 ) -> Group {
     let from = dates.first().map_or(0, |date| i64::from(*date) * DAY_MICROS);
     let until = dates.last().map_or(0, |date| (i64::from(*date) + 1) * DAY_MICROS);
+    let within = |event_date: &i32| {
+        ends_of(*event_date).iter().all(|time| (from..until).contains(&window.start(*time)))
+    };
     let select = match touched {
+        Touched::All if needed.iter().all(within) => Select::All,
         Touched::All => Select::Between { from, until },
         Touched::Windows(starts) => Select::Starts(starts.range(from..until).copied().collect()),
     };
@@ -104,6 +127,12 @@ fn group(
 
 fn bytes(by_date: &BTreeMap<i32, Vec<&EventFile>>, dates: &BTreeSet<i32>) -> u64 {
     dates.iter().filter_map(|date| by_date.get(date)).flatten().map(|file| file.file.bytes).sum()
+}
+
+/// The first and the last moment of a date.
+fn ends_of(date: i32) -> [i64; 2] {
+    let midnight = i64::from(date) * DAY_MICROS;
+    [midnight, midnight + DAY_MICROS - 1]
 }
 
 /// The date (days since 1970-01-01) of a time in microseconds.

@@ -4,6 +4,8 @@
 //! offsets mean other records, so what would be landed from the watershed on is not what follows it
 //! (invariants `COVER`, `NOTHING_VANISHES`).
 
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use watershed_schemas::identity::{LogIdentity, OtherLog, TopicId, compacts};
 use watershed_schemas::log::LogError;
 use watershed_schemas::manifest::{Manifest, Version};
@@ -11,6 +13,9 @@ use watershed_schemas::offsets::{OffsetRange, Partition};
 
 use crate::plan::refuse_shrunken_log;
 use crate::{BatchError, Job};
+
+/// How many partitions are asked for a record at once.
+const PARTITIONS_AT_ONCE: usize = 8;
 
 /// The topic as the brokers tell it now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,17 +52,27 @@ pub(crate) async fn recognise_records(
 ) -> Result<(), BatchError> {
     let Some(base) = base else { return Ok(()) };
     refuse_shrunken_log(&job.stream, base, bounds)?;
-    for (partition, held) in bounds {
-        let Some(offset) = base.log.witness(*partition, *held) else { continue };
-        let (log, topic, partition) = (job.log.clone(), job.stream.topic.clone(), *partition);
-        let found = asked(job, move || log.record_at(&topic, partition, offset)).await?;
-        if found.is_none() {
-            tracing::debug!(%partition, %offset, "the log no longer holds the record that it is recognised by");
-        }
-        let checked = base.log.check_record(partition, found.as_ref());
-        checked.map_err(|found| other(job, base.version, found))?;
+    // Boxed, so that the compiler sees that a run may move between threads.
+    let checks: Vec<BoxFuture<'_, _>> = (bounds.iter())
+        .map(|(partition, held)| recognise_record(job, base, *partition, *held).boxed())
+        .collect();
+    futures::stream::iter(checks).buffered(PARTITIONS_AT_ONCE).try_collect().await
+}
+
+async fn recognise_record(
+    job: &Job,
+    base: &Manifest,
+    partition: Partition,
+    held: OffsetRange,
+) -> Result<(), BatchError> {
+    let Some(offset) = base.log.witness(partition, held) else { return Ok(()) };
+    let (log, topic) = (job.log.clone(), job.stream.topic.clone());
+    let found = asked(job, move || log.record_at(&topic, partition, offset)).await?;
+    if found.is_none() {
+        tracing::debug!(%partition, %offset, "the log no longer holds the record that it is recognised by");
     }
-    Ok(())
+    let checked = base.log.check_record(partition, found.as_ref());
+    checked.map_err(|found| other(job, base.version, found))
 }
 
 /// Refuses to go on if the topic was created anew while a run read it.

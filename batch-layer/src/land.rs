@@ -1,19 +1,23 @@
 //! Landing: records of the log to immutable files of the master dataset.
 //!
-//! A partition is read in chunks of bounded size. It is covered when the reader's *position* has
-//! reached the target: offsets have holes, so records are never counted against offsets. Records that do
-//! not begin where the ones before ended stop the run (invariant `COVER`).
+//! A partition is read in chunks of bounded size, two partitions at once: while one is being encoded and stored, another
+//! is read. It is covered when the reader's *position* has reached the target: offsets have holes, so records are never
+//! counted against offsets. Records that do not begin where the ones before ended stop the run (invariant `COVER`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use polars::prelude::*;
 use watershed_schemas::decode::Decoder;
 use watershed_schemas::identity::Fingerprint;
 use watershed_schemas::layout::Object;
 use watershed_schemas::log::{Log, LogError, Reader, Records};
-use watershed_schemas::manifest::{DeadLetterFile, EventFile};
+use watershed_schemas::manifest::{DeadLetterFile, EventFile, StoredFile};
 use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
 use watershed_schemas::stream::Stream;
 use watershed_store::Store;
@@ -28,6 +32,10 @@ use crate::touched;
 /// How much is asked of a reader at once, and how long it may take before it says that nothing came.
 const RECORDS_PER_READ: usize = 16 * 1024;
 const READ_TIMEOUT: Duration = Duration::from_millis(500);
+/// Each holds a chunk in memory.
+const PARTITIONS_AT_ONCE: usize = 2;
+/// How many files of a chunk are stored at once.
+const FILES_AT_ONCE: usize = 8;
 
 /// What a run has landed.
 #[derive(Debug, Default)]
@@ -39,6 +47,18 @@ pub(crate) struct Landed {
     pub last_records: BTreeMap<Partition, Fingerprint>,
     /// By view: the starts of the windows that these events touch.
     pub touched: BTreeMap<String, BTreeSet<i64>>,
+}
+
+impl Landed {
+    fn add(&mut self, other: Landed) {
+        self.events.extend(other.events);
+        self.dead_letters.extend(other.dead_letters);
+        self.rows += other.rows;
+        self.last_records.extend(other.last_records);
+        for (view, starts) in other.touched {
+            self.touched.entry(view).or_default().extend(starts);
+        }
+    }
 }
 
 /// What landing needs to know.
@@ -68,19 +88,40 @@ impl Landing<'_> {
         ranges: &[(Partition, OffsetRange)],
         written: &mut Vec<String>,
     ) -> Result<Landed, BatchError> {
-        let total: i64 = ranges.iter().map(|(_, range)| range.until.0 - range.from.0).sum();
+        let total: u64 = ranges.iter().map(|(_, range)| offsets_in(*range)).sum();
+        self.progress.report(Stage::Land, 0, total);
+        let (passed, written) = (AtomicU64::new(0), Mutex::new(written));
+        let done = |range: OffsetRange| {
+            let passed = passed.fetch_add(offsets_in(range), Ordering::Relaxed) + offsets_in(range);
+            self.progress.report(Stage::Land, passed, total);
+        };
+        // Boxed, so that the compiler sees that a run may move between threads.
+        let landing: Vec<BoxFuture<'_, _>> = (ranges.iter())
+            .map(|(partition, range)| self.land_partition(*partition, *range, &written, &done).boxed())
+            .collect();
+        let mut landing = futures::stream::iter(landing).buffered(PARTITIONS_AT_ONCE);
         let mut landed = Landed::default();
-        let mut passed = 0;
-        self.progress.report(Stage::Land, 0, total as u64);
-        for (partition, range) in ranges {
-            let mut source = Some(self.open(*partition, *range).await?);
-            while let Some(open) = source.take() {
-                let (chunk, rest) = self.store.beside(move || open.next_chunk()).await??;
-                passed += chunk.range.until.0 - chunk.range.from.0;
-                self.store_chunk(*partition, chunk, &mut landed, written).await?;
-                self.progress.report(Stage::Land, passed as u64, total as u64);
-                source = rest;
-            }
+        while let Some(partition) = landing.try_next().await? {
+            landed.add(partition);
+        }
+        Ok(landed)
+    }
+
+    async fn land_partition(
+        &self,
+        partition: Partition,
+        range: OffsetRange,
+        written: &Mutex<&mut Vec<String>>,
+        done: &(dyn Fn(OffsetRange) + Sync),
+    ) -> Result<Landed, BatchError> {
+        let mut landed = Landed::default();
+        let mut source = Some(self.open(partition, range).await?);
+        while let Some(open) = source.take() {
+            let (chunk, rest) = self.store.beside(move || open.next_chunk()).await??;
+            let range = chunk.range;
+            self.store_chunk(partition, chunk, &mut landed, written).await?;
+            done(range);
+            source = rest;
         }
         Ok(landed)
     }
@@ -103,23 +144,28 @@ impl Landing<'_> {
         partition: Partition,
         chunk: Chunk,
         landed: &mut Landed,
-        written: &mut Vec<String>,
+        written: &Mutex<&mut Vec<String>>,
     ) -> Result<(), BatchError> {
         let (stream, run) = (self.stream.name.clone(), self.run_id.to_string());
         let range = chunk.range;
         landed.last_records.extend(chunk.last_record.map(|last| (partition, last)));
-        for Encoded { key: date, rows, bytes } in chunk.events {
-            let object = Object::Events { stream: stream.clone(), date, partition, range, run: run.clone() };
-            let path = object.path();
-            written.push(path.clone());
-            let file = self.store.write(&path, bytes, rows).await?;
-            landed.rows += rows;
-            landed.events.push(EventFile { file, date, partition, range });
+        let storing: Vec<BoxFuture<'_, _>> = (chunk.events.into_iter())
+            .map(|Encoded { key: date, rows, bytes }| {
+                let (stream, run) = (stream.clone(), run.clone());
+                let object = Object::Events { stream, date, partition, range, run };
+                let stored = self.store_file(object, bytes, rows, written);
+                stored.map(move |file| file.map(|file| EventFile { file, date, partition, range })).boxed()
+            })
+            .collect();
+        let mut storing = futures::stream::iter(storing).buffered(FILES_AT_ONCE);
+        while let Some(event_file) = storing.try_next().await? {
+            landed.rows += event_file.file.rows;
+            landed.events.push(event_file);
         }
+        drop(storing);
         if let Some(Encoded { key: reasons, rows, bytes }) = chunk.dead_letters {
-            let path = Object::DeadLetters { stream, partition, range, run }.path();
-            written.push(path.clone());
-            let file = self.store.write(&path, bytes, rows).await?;
+            let object = Object::DeadLetters { stream, partition, range, run };
+            let file = self.store_file(object, bytes, rows, written).await?;
             landed.dead_letters.push(DeadLetterFile { file, partition, range, reasons });
         }
         for (view, starts) in chunk.touched {
@@ -127,6 +173,22 @@ impl Landing<'_> {
         }
         Ok(())
     }
+
+    async fn store_file(
+        &self,
+        object: Object,
+        bytes: Bytes,
+        rows: u64,
+        written: &Mutex<&mut Vec<String>>,
+    ) -> Result<StoredFile, BatchError> {
+        let path = object.path();
+        written.lock().expect("nothing panics while it holds this lock").push(path.clone());
+        Ok(self.store.write(&path, bytes, rows).await?)
+    }
+}
+
+fn offsets_in(range: OffsetRange) -> u64 {
+    (range.until.0 - range.from.0) as u64
 }
 
 /// One partition being read.
@@ -231,7 +293,7 @@ impl Source {
                     touched::add(starts, view, landed.clone().lazy())?;
                 }
             }
-            events = encode::events_by_date(&self.stream, &landed, &from, &*self.engine)?;
+            events = encode::events_by_date(&self.stream, landed, &from, &*self.engine)?;
         }
         let dead_letters = if dead.is_empty() {
             None

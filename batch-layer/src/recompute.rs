@@ -1,11 +1,11 @@
 //! Recomputation: touched windows of a view, exactly, from the master dataset.
 //!
-//! Files are read verified and handed to Polars as they are in memory, one group of dates at a time, so
-//! memory is bounded by the group and every kind of store is alike. Dates without a touched window are
-//! carried over by reference, untouched windows of a touched date row by row.
+//! Files are read verified and computed with as they are in memory, group of dates by group of dates, a few groups at a
+//! time; so memory is bounded by the groups, every core has work, and every kind of store is alike. Dates without a touched
+//! window are carried over by reference, untouched windows of a touched date row by row.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
@@ -22,8 +22,8 @@ use crate::groups::{Group, Select, groups};
 use crate::touched::Touched;
 use crate::{BatchError, view_files};
 
-/// How many event files are fetched at once.
-const READS: usize = 8;
+/// How many files of a group are read or written at once.
+const FILES_AT_ONCE: usize = 8;
 
 /// What recomputation needs to know.
 pub(crate) struct Recomputing<'a> {
@@ -31,7 +31,9 @@ pub(crate) struct Recomputing<'a> {
     pub engine: &'a Arc<dyn Engine>,
     pub version: Version,
     pub run_id: &'a str,
+    /// Bytes of event files that are held at once, and the number of groups that they belong to.
     pub group_bytes: u64,
+    pub groups_at_once: usize,
     /// The master dataset below the new watershed.
     pub events: &'a [EventFile],
 }
@@ -43,9 +45,25 @@ pub(crate) struct Recomputed {
     pub windows: u64,
 }
 
+/// What has become of one group.
+struct Made {
+    ledger: Ledger,
+    windows: u64,
+    /// By date, the new file; `None` where no window starts any more.
+    files: Vec<(i32, Option<ViewFile>)>,
+}
+
+/// What all groups of a view have in common.
+struct Work<'a, 'w> {
+    view: &'a Arc<View>,
+    /// By date, what the base has.
+    base: &'a BTreeMap<i32, ViewFile>,
+    written: &'a Mutex<&'w mut Vec<String>>,
+}
+
 impl Recomputing<'_> {
     pub(crate) fn groups(&self, view: &View, touched: &Touched) -> Vec<Group> {
-        groups(view.window.window, touched, self.events, self.group_bytes)
+        groups(view.window.window, touched, self.events, self.group_bytes, self.groups_at_once)
     }
 
     /// Makes the groups' windows anew beside what `base` holds; calls `done` after each group. Paths of files are
@@ -62,16 +80,25 @@ impl Recomputing<'_> {
             base.iter().flat_map(|base| &base.files).map(|file| (file.date, file.clone())).collect();
         let mut ledger = Ledger::new(view);
         let mut windows = 0;
-        for group in groups {
-            let rows = self.compute(view, &group, &mut ledger).await?;
-            windows += view_files::count_windows(&rows).map_err(|error| unreadable(view, error))?;
-            for date in &group.dates {
-                let old = files.remove(date);
-                if let Some(file) = self.write(view, *date, &rows, &group.select, old, written).await? {
-                    files.insert(*date, file);
+        {
+            let (before, written) = (files.clone(), Mutex::new(written));
+            let work = Work { view, base: &before, written: &written };
+            // Boxed, so that the compiler sees that a run may move between threads.
+            let making: Vec<BoxFuture<'_, _>> =
+                groups.iter().map(|group| self.make(&work, group).boxed()).collect();
+            let mut made = futures::stream::iter(making).buffered(self.groups_at_once);
+            // In the order of the groups, so that sums of errors do not depend on which was done first.
+            while let Some(group) = made.try_next().await? {
+                ledger.add(group.ledger);
+                windows += group.windows;
+                for (date, file) in group.files {
+                    match file {
+                        Some(file) => _ = files.insert(date, file),
+                        None => _ = files.remove(&date),
+                    }
                 }
+                done();
             }
-            done();
         }
         // Nothing was compared where nothing was made anew: what was known of it still holds.
         let accuracy = match base {
@@ -92,39 +119,42 @@ impl Recomputing<'_> {
         Ok(Recomputed { view, windows })
     }
 
-    async fn compute(
-        &self,
-        view: &Arc<View>,
-        group: &Group,
-        ledger: &mut Ledger,
-    ) -> Result<RecordBatch, BatchError> {
-        // Boxed, so that the compiler sees that a run may move between threads.
+    async fn make(&self, work: &Work<'_, '_>, group: &Group) -> Result<Made, BatchError> {
+        let (rows, ledger) = self.compute(work.view, group).await?;
+        let windows = view_files::count_windows(&rows).map_err(|error| unreadable(work.view, error))?;
+        let writing: Vec<BoxFuture<'_, _>> = (group.dates.iter())
+            .map(|date| {
+                let write = self.write(work, *date, &rows, &group.select);
+                write.map(|file| file.map(|file| (*date, file))).boxed()
+            })
+            .collect();
+        let files = futures::stream::iter(writing).buffered(FILES_AT_ONCE).try_collect().await?;
+        Ok(Made { ledger, windows, files })
+    }
+
+    async fn compute(&self, view: &Arc<View>, group: &Group) -> Result<(RecordBatch, Ledger), BatchError> {
         let reads: Vec<BoxFuture<'_, _>> =
             group.events.iter().map(|file| self.store.read(&file.file).boxed()).collect();
-        let files: Vec<Bytes> = futures::stream::iter(reads).buffered(READS).try_collect().await?;
+        let files: Vec<Bytes> = futures::stream::iter(reads).buffered(FILES_AT_ONCE).try_collect().await?;
         let (engine, view, select) = (self.engine.clone(), view.clone(), group.select.clone());
-        let mut taken = std::mem::take(ledger);
         let computed = self.store.beside(move || {
-            let rows = engine.compute(&view, &select, &files, &mut taken)?;
-            Ok::<_, BatchError>((rows, taken))
+            let mut ledger = Ledger::new(&view);
+            engine.compute(&view, &select, &files, &mut ledger).map(|rows| (rows, ledger))
         });
-        let (rows, filled) = computed.await??;
-        *ledger = filled;
-        Ok(rows)
+        computed.await?
     }
 
     /// Writes one date's file; `None` when no window starts on it.
     async fn write(
         &self,
-        view: &Arc<View>,
+        work: &Work<'_, '_>,
         date: i32,
         rows: &RecordBatch,
         select: &Select,
-        old: Option<ViewFile>,
-        written: &mut Vec<String>,
     ) -> Result<Option<ViewFile>, BatchError> {
+        let view = work.view;
         let mut rows = view_files::of_date(rows, date).map_err(|error| unreadable(view, error))?;
-        if let (Select::Starts(starts), Some(old)) = (select, &old) {
+        if let (Select::Starts(starts), Some(old)) = (select, work.base.get(&date)) {
             let bytes = self.store.read(&old.file).await?;
             let broken =
                 |reason: String| BatchError::ViewFile { path: self.store.address(&old.file.path), reason };
@@ -142,7 +172,7 @@ impl Recomputing<'_> {
             run: self.run_id.to_string(),
         };
         let path = object.path();
-        written.push(path.clone());
+        work.written.lock().expect("nothing panics while it holds this lock").push(path.clone());
         let (engine, of, count) = (self.engine.clone(), view.clone(), rows.num_rows() as u64);
         let encoded = self.store.beside(move || engine.write_rows(&of, &rows)).await?;
         let bytes = encoded

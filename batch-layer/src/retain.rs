@@ -88,23 +88,10 @@ pub(crate) async fn retain(
         let found = store.list_objects(&folder).await?;
         unnamed.extend(found.into_iter().filter(orphaned).map(|object| object.path));
     }
-    // Counted down and up, for numbers have no holes: this sees what a listing may not show yet, and a version that
-    // came meanwhile, such as a rollback to an old one.
-    let mut version = published.get(dropped.len()).map_or(newest.version, |(oldest_kept, _)| *oldest_kept);
-    while let Some(before) = version.0.checked_sub(1).filter(|before| *before > 0).map(Version)
-        && store.manifest(stream, before).await?.is_some()
-    {
-        version = before;
-    }
-    loop {
-        match store.manifest(stream, version).await? {
-            Some(manifest) => named(&manifest).for_each(|path| _ = unnamed.remove(&path)),
-            None if version > newest.version => break,
-            None => {}
-        }
-        version = version.next();
-    }
     if !unnamed.is_empty() {
+        let oldest_kept =
+            published.get(dropped.len()).map_or(newest.version, |(oldest_kept, _)| *oldest_kept);
+        keep_what_versions_name(store, stream, oldest_kept, newest.version, &mut unnamed).await?;
         keep_what_other_streams_name(store, stream, &mut unnamed).await?;
     }
     for path in &unnamed {
@@ -113,6 +100,32 @@ pub(crate) async fn retain(
     let unfinished = now_ms.saturating_sub(millis(retention.orphans));
     let swept = store.sweep_unfinished(&layout::folders(stream), unfinished).await?;
     Ok(dropped.len() + unnamed.len() + swept)
+}
+
+/// Takes out what any version of the stream names.
+async fn keep_what_versions_name(
+    store: &Store,
+    stream: &str,
+    oldest_kept: Version,
+    newest: Version,
+    unnamed: &mut BTreeSet<String>,
+) -> Result<(), StoreError> {
+    // Counted down and up, for numbers have no holes: this sees what a listing may not show yet, and a version that
+    // came meanwhile, such as a rollback to an old one.
+    let mut version = oldest_kept;
+    while let Some(before) = version.0.checked_sub(1).filter(|before| *before > 0).map(Version)
+        && store.manifest(stream, before).await?.is_some()
+    {
+        version = before;
+    }
+    loop {
+        match store.manifest(stream, version).await? {
+            Some(manifest) => named(&manifest).for_each(|path| _ = unnamed.remove(&path)),
+            None if version > newest => break Ok(()),
+            None => {}
+        }
+        version = version.next();
+    }
 }
 
 /// A view that moved to another stream keeps its folder.

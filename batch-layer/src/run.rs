@@ -58,6 +58,8 @@ pub struct Options {
     pub chunk_bytes: usize,
     /// Bytes of event files (compressed) that recomputation holds in memory at once.
     pub group_bytes: u64,
+    /// How many groups of dates are made anew, and how many partitions are read, at once.
+    pub at_once: usize,
     /// How long a partition may stand still before the run gives up.
     pub stall_timeout: Duration,
     pub retention: Retention,
@@ -79,6 +81,7 @@ impl Options {
             chunk_rows: 1_000_000,
             chunk_bytes: 256 << 20,
             group_bytes: 256 << 20,
+            at_once: std::thread::available_parallelism().map_or(1, usize::from),
             stall_timeout: Duration::from_secs(60),
             retention: Retention::default(),
             stop: CancellationToken::new(),
@@ -170,9 +173,13 @@ async fn prepare(job: &Job, started_ms: i64) -> Result<Result<Prepared, Manifest
     lease::sweep(&job.store, &job.stream.name, job.options.lease, started_ms).await?;
     let base = job.store.newest(&job.stream.name, None).await?;
     let recognised = identity::recognise_topic(job, base.as_ref()).await?;
-    identity::refuse_compacted(job).await?;
-    let bounds = job.bounds().await?;
-    identity::recognise_records(job, base.as_ref(), &bounds).await?;
+    let bounds = async {
+        let bounds = job.bounds().await?;
+        identity::recognise_records(job, base.as_ref(), &bounds).await?;
+        Ok(bounds)
+    };
+    // Side by side: each question takes a client of its own, and with it most of its time.
+    let ((), bounds) = tokio::try_join!(identity::refuse_compacted(job), bounds)?;
     let Options { full, accept_gap, .. } = job.options;
     let wishes = Wishes { full, accept_gap, other_topic: recognised.accepted };
     if let Some(plan) = plan(&job.stream, &job.views, base.as_ref(), &bounds, wishes)? {
@@ -286,6 +293,7 @@ impl Job {
             version: plan.version,
             run_id: &self.options.run_id,
             group_bytes: self.options.group_bytes,
+            groups_at_once: self.options.at_once.max(1),
             events: &manifest.events,
         };
         let mut work = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use arrow::array::{Array, AsArray, BooleanArray, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchReader};
 use bytes::Bytes;
@@ -13,7 +13,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use watershed_schemas::measure;
 use watershed_schemas::states::WINDOW_START;
 use watershed_schemas::view::View;
 
@@ -26,16 +28,28 @@ pub(crate) fn encode(view: &View, rows: &RecordBatch) -> Result<Bytes, ParquetEr
     let footer =
         [("watershed.view", &view.name), ("watershed.hash", &view.hash), ("watershed.sql", &view.sql)];
     let footer = footer.map(|(key, value)| KeyValue::new(key.to_string(), value.clone()));
-    let properties = WriterProperties::builder()
+    let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_key_value_metadata(Some(footer.to_vec()))
-        .build();
+        .set_key_value_metadata(Some(footer.to_vec()));
+    for column in images(view) {
+        properties = properties
+            .set_column_dictionary_enabled(column.clone(), false)
+            .set_column_statistics_enabled(column, EnabledStatistics::None);
+    }
+    let properties = properties.build();
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, rows.schema(), Some(properties))?;
     writer.write(rows)?;
     writer.close()?;
     Ok(bytes.into())
+}
+
+/// The columns that hold sketches' images: no two are alike, and nobody looks for one by its bytes.
+fn images(view: &View) -> impl Iterator<Item = ColumnPath> {
+    let states = view.measures.iter().flat_map(measure::fields);
+    let images = states.filter(|field| *field.data_type() == DataType::Binary);
+    images.map(|field| ColumnPath::from(field.name().as_str()))
 }
 
 /// All rows of a file.

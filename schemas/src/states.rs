@@ -10,8 +10,11 @@
 
 mod room;
 mod shed;
+mod whole;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatchOptions, TimestampMicrosecondArray};
@@ -19,10 +22,10 @@ use arrow::datatypes::{
     DataType as ArrowType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType,
 };
 use arrow::record_batch::RecordBatch;
-use polars::prelude::{DataFrame, PolarsResult};
+use polars::prelude::{DataFrame, PolarsResult, Series};
 
 use crate::budget::{Account, Budget};
-use crate::coding::Run;
+use crate::coding::{Codes, Run};
 use crate::columns::{self, Part};
 use crate::evaluate::{self, Values};
 use crate::expr::Scalar;
@@ -32,6 +35,8 @@ use crate::measure::{self, Input, Places, StateError, States};
 use crate::stream::{OFFSET_COLUMN, PARTITION_COLUMN};
 use crate::types::DataType;
 use crate::view::{Aggregate, Measure, View};
+
+pub use whole::Whole;
 
 /// Columns of every stored or sent state table beside dimensions and states.
 pub const WINDOW_START: &str = "window_start";
@@ -135,6 +140,15 @@ impl StateTable {
 
     /// As [`StateTable::fold`], for events that several views fold.
     pub fn fold_run(&mut self, run: &Run) -> PolarsResult<Vec<u32>> {
+        self.fold_by(run, |_, states, counted, places| counted.update(&mut **states, places))
+    }
+
+    /// Folds events; `update` updates one measure's states with those that count for it.
+    fn fold_by(
+        &mut self,
+        run: &Run,
+        mut update: impl FnMut(&Measure, &mut Box<dyn States>, &Counted<'_>, &Places) -> PolarsResult<()>,
+    ) -> PolarsResult<Vec<u32>> {
         let view = self.view.clone();
         let run = match &view.filter {
             Some(filter) => {
@@ -150,12 +164,12 @@ impl StateTable {
         let places = places(&view, run.events())?;
         let mut values = evaluate::values(run, &scalars(&view))?.into_iter();
         let rows = self.rows(&view, &places.times, &mut values)?;
-        for (index, measure) in view.measures.iter().enumerate() {
+        for (measure, states) in view.measures.iter().zip(&mut self.measures) {
             let argument =
                 measure.argument.as_ref().and_then(|scalar| Some((values.next()?, &scalar.data_type)));
             let filter = measure.filter.as_ref().and_then(|_| values.next());
-            self.measures[index].resize(self.keys.len());
-            update(&mut *self.measures[index], &rows, argument, filter, &places)?;
+            states.resize(self.keys.len());
+            update(measure, states, &Counted::of(&rows, argument, filter)?, &places)?;
         }
         self.events += count as u64;
         self.measured.fold(count);
@@ -341,36 +355,49 @@ fn places(view: &View, events: &DataFrame) -> PolarsResult<Places> {
     Ok(Places { times, partitions, offsets })
 }
 
-/// Updates one measure's states with the events that count for it.
-fn update(
-    states: &mut dyn States,
-    rows: &[u32],
-    argument: Option<(Values, &DataType)>,
-    filter: Option<Values>,
-    places: &Places,
-) -> PolarsResult<()> {
-    let Some(filter) = filter else {
-        let (values, codes) = match argument {
-            Some((Values { series, codes }, data_type)) => (Some(Operand::new(&series, data_type)?), codes),
+/// The events that count for one measure.
+struct Counted<'a> {
+    /// The row of each.
+    rows: Cow<'a, [u32]>,
+    /// The argument's values; `None` for `count(*)`.
+    argument: Option<(Series, &'a DataType)>,
+    /// The same where they are texts that come again.
+    codes: Option<Rc<Codes>>,
+    /// Which of all events they are; `None` where all count.
+    picked: Option<Vec<u32>>,
+}
+
+impl<'a> Counted<'a> {
+    fn of(
+        rows: &'a [u32],
+        argument: Option<(Values, &'a DataType)>,
+        filter: Option<Values>,
+    ) -> PolarsResult<Self> {
+        let (argument, codes) = match argument {
+            Some((Values { series, codes }, data_type)) => (Some((series, data_type)), codes),
             None => (None, None),
         };
-        let codes = codes.as_deref();
-        states.update(rows, &Input { values: values.as_ref(), codes, picked: None, places });
-        return Ok(());
-    };
-    let mask = evaluate::mask(&filter.series)?;
-    let picked = columns::picked(mask);
-    let rows: Vec<u32> = picked.iter().map(|index| rows[*index as usize]).collect();
-    let (values, codes) = match argument {
-        Some((Values { series, codes }, data_type)) => {
-            let values = Operand::new(&series.filter(mask)?, data_type)?;
-            (Some(values), codes.map(|codes| codes.picked(&picked)))
-        }
-        None => (None, None),
-    };
-    let codes = codes.as_ref();
-    states.update(&rows, &Input { values: values.as_ref(), codes, picked: Some(&picked), places });
-    Ok(())
+        let Some(filter) = filter else {
+            return Ok(Counted { rows: rows.into(), argument, codes, picked: None });
+        };
+        let mask = evaluate::mask(&filter.series)?;
+        let picked = columns::picked(mask);
+        let rows = picked.iter().map(|index| rows[*index as usize]).collect();
+        let argument = match argument {
+            Some((series, data_type)) => Some((series.filter(mask)?, data_type)),
+            None => None,
+        };
+        let codes = codes.map(|codes| Rc::new(codes.picked(&picked)));
+        Ok(Counted { rows, argument, codes, picked: Some(picked) })
+    }
+
+    fn update(&self, states: &mut dyn States, places: &Places) -> PolarsResult<()> {
+        let values = self.argument.as_ref().map(|(series, data_type)| Operand::new(series, data_type));
+        let (values, codes) = (values.transpose()?, self.codes.as_deref());
+        let picked = self.picked.as_deref();
+        states.update(&self.rows, &Input { values: values.as_ref(), codes, picked, places });
+        Ok(())
+    }
 }
 
 fn stored(batch: &RecordBatch, measure: &Measure) -> Result<Vec<ArrayRef>, StateError> {

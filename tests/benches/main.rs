@@ -6,6 +6,8 @@
 
 mod apart;
 mod batch;
+mod batch_bare;
+mod batch_growth;
 mod checkpoint;
 mod cpu;
 mod hostile;
@@ -19,7 +21,7 @@ use std::process::ExitCode;
 
 use table::Table;
 
-const NAMES: [&str; 6] = ["speed", "batch", "query", "latency", "checkpoint", "hostile"];
+const NAMES: [&str; 7] = ["speed", "batch", "batch-growth", "query", "latency", "checkpoint", "hostile"];
 const ROUNDS: usize = 7;
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
             match *name {
                 "speed" => speed::measure(&mut table, wishes.rounds).await,
                 "batch" => batch::measure(&mut table, wishes.rounds).await,
+                "batch-growth" => batch_growth::measure(&mut table, wishes.rounds).await,
                 "query" => query::measure(&mut table, wishes.rounds).await,
                 "hostile" => hostile::measure(&mut table, wishes.rounds).await,
                 "checkpoint" => checkpoint::measure(&mut table, wishes.rounds).await,

@@ -49,9 +49,9 @@ struct Filled {
 }
 
 /// What one side took for all records.
-struct Pass {
+pub struct Pass {
     records: f64,
-    seconds: f64,
+    pub seconds: f64,
     cpu: f64,
 }
 
@@ -92,7 +92,8 @@ async fn compare(filled: &Filled, rounds: usize) -> Vec<(Pass, Pass)> {
     for _ in 0..rounds {
         let ours = fold(filled).await;
         let consumer = bare_consumer(&filled.brokers, &filled.topic);
-        let bare = tokio::task::spawn_blocking(move || drain(&consumer)).await.expect("the consumer ends");
+        let bare =
+            tokio::task::spawn_blocking(move || drain(&consumer, RECORDS)).await.expect("the consumer ends");
         passes.push((ours, bare));
     }
     passes
@@ -171,10 +172,11 @@ async fn readings(node: &SpeedNode, view: &str, project: &Project) -> i64 {
     readings
 }
 
-fn drain(consumer: &BaseConsumer) -> Pass {
+/// A consumer that decodes nothing, from its first record to its last.
+pub fn drain(consumer: &BaseConsumer, records: i64) -> Pass {
     let mut drained = 0;
     let (mut begun, mut cpu) = (Instant::now(), 0.0);
-    while drained < RECORDS {
+    while drained < records {
         if let Some(message) = consumer.poll(Duration::from_secs(1)) {
             message.expect("a record");
             if drained == 0 {

@@ -10,9 +10,19 @@ struct Figure {
     rounds: Vec<f64>,
 }
 
+/// One side of what is measured against something that grows.
+struct Series {
+    name: String,
+    /// What grows.
+    against: String,
+    side: String,
+    points: Vec<(f64, f64)>,
+}
+
 #[derive(Default)]
 pub struct Table {
     figures: Vec<Figure>,
+    series: Vec<Series>,
 }
 
 /// The value below which a share of `values` lies.
@@ -32,6 +42,14 @@ impl Table {
         self.figures.push(Figure { name: name.to_string(), sides: (ours, bare), rounds });
     }
 
+    /// Seconds against something that grows: not a ratio, but a curve.
+    pub fn add_points(&mut self, name: &str, against: &str, side: &str, points: Vec<(f64, f64)>) {
+        let shown: Vec<String> = points.iter().map(|(x, seconds)| format!("{x} {seconds:.3} s")).collect();
+        println!("{name}: {side}: {}", shown.join(", "));
+        let (name, against, side) = (name.to_string(), against.to_string(), side.to_string());
+        self.series.push(Series { name, against, side, points });
+    }
+
     pub fn print(&self) {
         println!(
             "\n| ratio | median | min | max | ours | bare limit |\n| --- | --- | --- | --- | --- | --- |"
@@ -39,6 +57,10 @@ impl Table {
         for Figure { name, sides, rounds } in &self.figures {
             let (low, high) = bounds(rounds);
             println!("| {name} | {:.3} | {low:.3} | {high:.3} | {} | {} |", median(rounds), sides.0, sides.1);
+        }
+        for Series { name, against, side, points } in &self.series {
+            println!("\n{name}: {side}\n\n| {against} | seconds |\n| --- | --- |");
+            points.iter().for_each(|(x, seconds)| println!("| {x} | {seconds:.3} |"));
         }
     }
 
@@ -50,10 +72,13 @@ impl Table {
                 json!({ "ratio": name, "median": median(rounds), "rounds": rounds, "ours": sides.0, "bare": sides.1 })
             })
             .collect();
-        format!(
-            "{:#}\n",
-            json!({ "cores": std::thread::available_parallelism().map_or(0, usize::from), "figures": figures })
-        )
+        let series: Vec<_> = (self.series.iter())
+            .map(|Series { name, against, side, points }| {
+                json!({ "name": name, "against": against, "side": side, "points": points })
+            })
+            .collect();
+        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+        format!("{:#}\n", json!({ "cores": cores, "figures": figures, "series": series }))
     }
 }
 

@@ -33,10 +33,15 @@ pub struct World {
 impl World {
     /// Readings 0 to `records`, each `step` of event time after the one before, all of them folded and in answers.
     pub async fn start(records: i64, step: Duration) -> World {
+        World::of(VIEW, records, step).await
+    }
+
+    /// The same under another view named `by_site` that counts `readings`.
+    pub async fn of(view: &str, records: i64, step: Duration) -> World {
         let kafka = Kafka::start().await;
         let topic = unique("readings");
         kafka.create_topic(&topic).await;
-        let platform = Platform::start(&kafka, &schema(&topic), VIEW).await;
+        let platform = Platform::start(&kafka, &schema(&topic), view).await;
         let world = World { kafka, topic, platform, step };
         world.fill(0, records);
         world.until_readings(records).await;
@@ -76,6 +81,24 @@ impl World {
 
     pub fn fill(&self, from: i64, until: i64) {
         fill(&self.kafka, &self.topic, self.step, from..until);
+    }
+
+    /// Sends `count` readings from number `from` on, spread evenly over `windows` windows of six hours from the given day on.
+    pub fn fill_windows(&self, from: i64, count: i64, (day, windows): (i64, i64)) {
+        const WINDOW_MS: i64 = 6 * 3_600_000;
+        let begins_ms = FIRST_MS + day * 4 * WINDOW_MS;
+        let at_ms = |index: i64| begins_ms + windows * WINDOW_MS * index / count;
+        self.produce((0..count).map(|index| (from + index, at_ms(index))));
+    }
+
+    /// Sends readings by their numbers and event times.
+    fn produce(&self, readings: impl Iterator<Item = (i64, i64)>) {
+        let producer = self.kafka.producer();
+        for (sequence, at_ms) in readings {
+            let partition = (sequence % i64::from(PARTITIONS)) as i32;
+            send(&producer, &self.topic, partition, Some(&payload(sequence, at_ms)));
+        }
+        flush(&producer);
     }
 
     /// Waits until answers hold every record of the log, which must be so many.

@@ -33,6 +33,8 @@ impl Run {
             lease: Duration::from_millis(fate.within(150..700) as u64),
             chunk_rows: if small { 1 + fate.below(12) } else { 1_000 },
             group_bytes: if fate.one_in(3) { 1 } else { 1 << 20 },
+            // A seed is to mean the same on every machine.
+            at_once: 2,
             retention: Retention {
                 versions: world.keep_versions,
                 superseded: Duration::from_millis(fate.within(0..300) as u64),

@@ -71,6 +71,7 @@ impl Engine for Tables {
         let rows = states.to_record_batch();
         let starts = rows.column(0).as_primitive::<TimestampMicrosecondType>();
         let selected = |start: i64| match select {
+            Select::All => true,
             Select::Between { from, until } => *from <= start && start < *until,
             Select::Starts(starts) => starts.contains(&start),
         };

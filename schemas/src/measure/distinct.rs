@@ -13,9 +13,10 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray};
 use arrow::datatypes::DataType as ArrowType;
 use datasketches::hash::value::{canonical_float, raw_bytes};
-use datasketches::hll::{HllSketch, HllType, HllUnion};
+use datasketches::hll::{Coupon, HllSketch, HllType, HllUnion};
 
 use crate::coding::Pair;
+use crate::columns::Part as Scalar;
 use crate::measure::operand::{Operand, each, each_text, scale_of};
 use crate::measure::{self, ErrorBound, Input, Part, States, operand, same};
 use crate::types::DataType;
@@ -37,6 +38,16 @@ pub struct DistinctStates {
 impl DistinctStates {
     pub fn new(argument: DataType) -> Self {
         DistinctStates { argument, sketches: Vec::new() }
+    }
+
+    /// Gives an empty row all its values at once, as [`coupon`] has them.
+    pub(crate) fn set(&mut self, row: u32, coupons: &[Coupon]) {
+        if coupons.is_empty() {
+            return;
+        }
+        let mut sketch = HllSketch::new(LG_REGISTERS, HllType::Hll8).expect(WITHIN);
+        coupons.iter().for_each(|coupon| sketch.update_with_coupon(*coupon));
+        self.sketch(row).update(&sketch);
     }
 
     fn sketch(&mut self, row: u32) -> &mut HllUnion {
@@ -153,8 +164,23 @@ impl States for DistinctStates {
     }
 }
 
+const WITHIN: &str = "2^12 registers are within the sketch's limits";
+
 fn union() -> HllUnion {
-    HllUnion::new(LG_REGISTERS).expect("2^12 registers are within the sketch's limits")
+    HllUnion::new(LG_REGISTERS).expect(WITHIN)
+}
+
+/// A value's hash; NULL, which no sketch takes, has that of 0.
+pub(crate) fn coupon(value: &Value, data_type: &DataType) -> Coupon {
+    match Scalar::of(value) {
+        Scalar::Null => Coupon::from_value(0_i64),
+        Scalar::Whole(value) => Coupon::from_value(value),
+        Scalar::Float(value) => Coupon::from_value(canonical_float::from_f64(value)),
+        Scalar::Text(text) => Coupon::from_value(raw_bytes::from_str(text)),
+        Scalar::Wide(value) => {
+            Coupon::from_value(raw_bytes::from_str(&DecimalText(value, scale_of(data_type)).to_string()))
+        }
+    }
 }
 
 /// Equal registers give equal bytes. The layout is DataSketches' serial version 1: byte 7 says in its two

@@ -8,7 +8,7 @@
 //! while no more than [`top_k::EXACT_ITEMS`] different values were seen.
 
 mod count;
-mod distinct;
+pub(crate) mod distinct;
 mod double_double;
 mod extreme;
 mod first_last;

@@ -88,7 +88,7 @@ pub(super) fn scale_of(data_type: &DataType) -> u8 {
 }
 
 /// Visits every value that is not NULL.
-pub(super) fn each<T: PolarsNumericType>(values: &ChunkedArray<T>, mut visit: impl FnMut(usize, T::Native)) {
+pub(crate) fn each<T: PolarsNumericType>(values: &ChunkedArray<T>, mut visit: impl FnMut(usize, T::Native)) {
     if values.null_count() == 0 {
         let chunks = values.downcast_iter().flat_map(|chunk| chunk.values_iter());
         chunks.enumerate().for_each(|(index, value)| visit(index, *value));

@@ -67,14 +67,18 @@ impl States for QuantileStates {
             numbers.push(bucket(mapping, least, value));
         });
         let Some((first, pairs)) = pairs(&counted, &numbers) else {
-            for (row, number) in counted.iter().zip(&numbers) {
-                add(&mut self.rows[*row as usize], *number, 1);
+            // What follows one another in one row is added at once.
+            let mut rest = numbers.as_mut_slice();
+            for of_row in counted.chunk_by(|left, right| left == right) {
+                let (numbers, behind) = rest.split_at_mut(of_row.len());
+                add_all(&mut self.rows[of_row[0] as usize], numbers);
+                rest = behind;
             }
             return;
         };
         for of_row in pairs.chunk_by(|a, b| a.row == b.row) {
             let counts = of_row.iter().map(|pair| (first + pair.code as i32, u64::from(pair.count)));
-            add_all(&mut self.rows[of_row[0].row as usize], counts);
+            add_counts(&mut self.rows[of_row[0].row as usize], counts);
         }
     }
 
@@ -191,8 +195,21 @@ fn pairs(rows: &[u32], numbers: &[i32]) -> Option<(i32, Vec<Pair>)> {
     Some((first, coding::pairs(rows, &codes, (last - first) as usize + 1)?))
 }
 
+/// Adds values by their buckets' numbers, which it brings in order.
+fn add_all(buckets: &mut Buckets, numbers: &mut [i32]) {
+    /// So few are faster looked up one by one than sorted.
+    const FEW: usize = 8;
+    if numbers.len() <= FEW {
+        numbers.iter().for_each(|number| add(buckets, *number, 1));
+        return;
+    }
+    numbers.sort_unstable();
+    let counted = numbers.chunk_by(|left, right| left == right);
+    add_counts(buckets, counted.map(|same| (same[0], same.len() as u64)));
+}
+
 /// Adds buckets that come in order.
-fn add_all(buckets: &mut Buckets, counts: impl Iterator<Item = (i32, u64)>) {
+fn add_counts(buckets: &mut Buckets, counts: impl Iterator<Item = (i32, u64)>) {
     let (mut at, mut new) = (0, Buckets::new());
     for (number, count) in counts {
         while buckets.get(at).is_some_and(|(held, _)| *held < number) {

@@ -8,6 +8,7 @@
 //! booleans as `true` and `false`, dates as days and timestamps as microseconds since 1970-01-01.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -30,6 +31,9 @@ pub const EXACT_ITEMS: usize = MAP_SIZE / 4 * 3;
 /// DataSketches' own bound for this size of map, `3.5 / 1024`.
 pub const BOUND: ErrorBound = ErrorBound { kind: "count", bound: 3.5 / MAP_SIZE as f64, confidence: 1.0 };
 
+/// The bytes before the counts of a sketch that is not empty.
+const PREAMBLE: usize = 32;
+
 type Sketch = FrequentItemsSketch<String>;
 
 #[derive(Clone, Debug)]
@@ -37,9 +41,38 @@ pub struct TopKStates {
     argument: DataType,
     k: usize,
     /// `None` until a value came.
-    sketches: Vec<Option<Box<Sketch>>>,
+    sketches: Vec<Option<Held>>,
     /// How many items were added, and their bytes: a sketch does not tell how long its items are.
     added: (u64, u64),
+}
+
+/// One row's state.
+#[derive(Clone, Debug)]
+enum Held {
+    Sketch(Box<Sketch>),
+    /// The normal form of a sketch that was made at once and counts exactly.
+    Counted(Box<[u8]>),
+}
+
+impl Held {
+    fn sketch(&self) -> Cow<'_, Sketch> {
+        match self {
+            Held::Sketch(sketch) => Cow::Borrowed(sketch),
+            Held::Counted(image) => Cow::Owned(read(image)),
+        }
+    }
+
+    fn sketch_mut(&mut self) -> &mut Sketch {
+        if let Held::Counted(image) = self {
+            *self = Held::Sketch(Box::new(read(image)));
+        }
+        let Held::Sketch(sketch) = self else { unreachable!("it has just been made a sketch") };
+        sketch
+    }
+}
+
+fn read(image: &[u8]) -> Sketch {
+    Sketch::deserialize(image).expect("what was just written can be read")
 }
 
 impl TopKStates {
@@ -47,14 +80,36 @@ impl TopKStates {
         TopKStates { argument, k, sketches: Vec::new(), added: (0, 0) }
     }
 
-    fn add(&mut self, row: u32, item: &str) {
+    fn add(&mut self, row: u32, item: &str, count: u64) {
         self.added = (self.added.0 + 1, self.added.1 + item.len() as u64);
-        let held = self.sketches[row as usize].get_or_insert_with(|| Box::new(sketch()));
+        let held = &mut self.sketches[row as usize];
+        let held = held.get_or_insert_with(|| Held::Sketch(Box::new(sketch()))).sketch_mut();
         let purges = held.num_active_items() == EXACT_ITEMS && held.lower_bound(item) == 0;
         if purges {
-            **held = laid_out(held);
+            *held = laid_out(held);
         }
-        held.update_ref(item);
+        held.update_with_count_ref(item, count);
+    }
+
+    /// Gives an empty row all its items at once, and how often each of them came. They are different, and in order.
+    pub(crate) fn set(&mut self, row: u32, counted: &[(&str, u64)]) {
+        if counted.len() > EXACT_ITEMS {
+            counted.iter().for_each(|(item, count)| self.add(row, item, *count));
+        } else if !counted.is_empty() {
+            let bytes = counted.iter().map(|(item, _)| item.len() as u64).sum::<u64>();
+            self.added = (self.added.0 + counted.len() as u64, self.added.1 + bytes);
+            self.sketches[row as usize] = Some(Held::Counted(image(counted).into()));
+        }
+    }
+
+    /// Values as the items of a sketch.
+    pub(crate) fn items(&self, values: &[Value]) -> Vec<String> {
+        let item = |value: &Value| {
+            let mut item = String::new();
+            write_item(&mut item, Scalar::of(value), &self.argument);
+            item
+        };
+        values.iter().map(item).collect()
     }
 
     /// Adds values as often as each came in its row, if none of them can make a sketch purge: until then counts add up the
@@ -80,14 +135,24 @@ impl TopKStates {
 
     /// The occurrences that were counted, of all values together.
     pub fn occurrences(&self, row: u32) -> u64 {
-        self.sketches[row as usize].as_ref().map_or(0, |sketch| sketch.total_weight())
+        match &self.sketches[row as usize] {
+            None => 0,
+            Some(Held::Sketch(sketch)) => sketch.total_weight(),
+            Some(Held::Counted(image)) => entries(image).map(|(_, count)| count).sum(),
+        }
     }
 
     /// The estimated occurrences of a value; 0 when it is not among those held.
     pub fn estimate(&self, row: u32, value: &Value) -> u64 {
         let mut item = String::new();
         write_item(&mut item, Scalar::of(value), &self.argument);
-        self.sketches[row as usize].as_ref().map_or(0, |sketch| sketch.estimate(item.as_str()))
+        match &self.sketches[row as usize] {
+            None => 0,
+            Some(Held::Sketch(sketch)) => sketch.estimate(item.as_str()),
+            Some(Held::Counted(image)) => {
+                entries(image).find(|(held, _)| *held == item.as_bytes()).map_or(0, |(_, count)| count)
+            }
+        }
     }
 }
 
@@ -111,13 +176,13 @@ impl States for TopKStates {
         let mut add = |index: usize, scalar: Scalar<'_>| {
             item.clear();
             write_item(&mut item, scalar, &data_type);
-            self.add(rows[index], &item);
+            self.add(rows[index], &item, 1);
         };
         match operand(input) {
             Operand::Whole(values) => each(values, |index, value| add(index, Scalar::Whole(value))),
             Operand::Wide(values) => each(values, |index, value| add(index, Scalar::Wide(value))),
             Operand::Float(values) => each(values, |index, value| add(index, Scalar::Float(value))),
-            Operand::Text(values) => each_text(values, |index, text| self.add(rows[index], text)),
+            Operand::Text(values) => each_text(values, |index, text| self.add(rows[index], text, 1)),
         }
     }
 
@@ -126,7 +191,7 @@ impl States for TopKStates {
         for (into, from) in into.iter().zip(from) {
             if let Some(theirs) = &other.sketches[*from as usize] {
                 match &mut self.sketches[*into as usize] {
-                    Some(held) => merge(held, theirs),
+                    Some(held) => merge(held.sketch_mut(), &theirs.sketch()),
                     empty => *empty = Some(theirs.clone()),
                 }
             }
@@ -139,8 +204,9 @@ impl States for TopKStates {
 
     fn columns(&self, rows: &[u32]) -> Vec<ArrayRef> {
         let images = rows.iter().map(|row| match &self.sketches[*row as usize] {
-            Some(sketch) => normal_form(sketch),
-            None => sketch().serialize(),
+            Some(Held::Sketch(sketch)) => Cow::Owned(normal_form(sketch)),
+            Some(Held::Counted(image)) => Cow::Borrowed(&**image),
+            None => Cow::Owned(sketch().serialize()),
         });
         vec![Arc::new(BinaryArray::from_iter_values(images))]
     }
@@ -153,14 +219,14 @@ impl States for TopKStates {
             if sketch.max_map_size() != MAP_SIZE {
                 return Err(format!("a sketch of {} counters", sketch.max_map_size()));
             }
-            self.sketches.push((!sketch.is_empty()).then(|| Box::new(sketch)));
+            self.sketches.push((!sketch.is_empty()).then(|| Held::Sketch(Box::new(sketch))));
         }
         Ok(())
     }
 
     fn finish(&self, row: u32) -> Value {
-        let Some(sketch) = &self.sketches[row as usize] else { return Value::Null };
-        let items = sketch.frequent_items(ErrorType::NoFalseNegatives);
+        let Some(held) = &self.sketches[row as usize] else { return Value::Null };
+        let items = held.sketch().frequent_items(ErrorType::NoFalseNegatives);
         let values = items.iter().map(|row| (read_item(row.item(), &self.argument), row.estimate()));
         let mut values: Vec<(Value, u64)> = values.collect();
         values.sort_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.order(b)));
@@ -174,12 +240,15 @@ impl States for TopKStates {
 
     fn bytes(&self) -> usize {
         let item = measure::allocation(self.added.1.checked_div(self.added.0).unwrap_or(16) as usize);
-        let held = |sketch: &Sketch| {
-            let map = measure::allocation(sketch.estimated_size());
-            measure::allocation(size_of::<Sketch>()) + map + sketch.num_active_items() * item
+        let held = |held: &Held| match held {
+            Held::Sketch(sketch) => {
+                let map = measure::allocation(sketch.estimated_size());
+                measure::allocation(size_of::<Sketch>()) + map + sketch.num_active_items() * item
+            }
+            Held::Counted(image) => measure::allocation(image.len()),
         };
-        let heap = self.sketches.iter().flatten().map(|sketch| held(sketch)).sum::<usize>();
-        self.sketches.len() * size_of::<Option<Box<Sketch>>>() + heap
+        let heap = self.sketches.iter().flatten().map(held).sum::<usize>();
+        self.sketches.len() * size_of::<Option<Held>>() + heap
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -214,21 +283,51 @@ fn laid_out(sketch: &Sketch) -> Sketch {
 /// preamble, whose bytes 8 to 12 are the number of items, lie the counts of 8 bytes each, then the items, each
 /// as a length of 4 bytes and its text.
 fn normal_form(sketch: &Sketch) -> Vec<u8> {
-    let mut image = sketch.serialize();
-    if image.len() <= 32 {
+    let image = sketch.serialize();
+    if sketch.num_active_items() == 0 {
         return image;
     }
-    let mut items = sketch.frequent_items(ErrorType::NoFalseNegatives);
-    items.sort_unstable_by(|a, b| a.item().cmp(b.item()));
-    image.truncate(32);
-    for item in &items {
-        image.extend(item.lower_bound().to_le_bytes());
-    }
-    for item in &items {
-        image.extend((item.item().len() as u32).to_le_bytes());
-        image.extend(item.item().as_bytes());
+    let mut entries: Vec<(&[u8], u64)> = entries(&image).collect();
+    entries.sort_unstable_by_key(|(item, _)| *item);
+    laid_behind(&image[..PREAMBLE], &entries)
+}
+
+/// The bytes of the sketch that these items make, of which there are at most [`EXACT_ITEMS`], in order.
+fn image(counted: &[(&str, u64)]) -> Vec<u8> {
+    const EMPTY_MAP: u8 = 3;
+    const FREQUENT_ITEMS: u8 = 10;
+    let grown = (EMPTY_MAP..).find(|lg_size| counted.len() <= (1 << lg_size) / 4 * 3);
+    let mut preamble =
+        vec![4, 1, FREQUENT_ITEMS, MAP_SIZE.trailing_zeros() as u8, grown.unwrap_or(EMPTY_MAP), 0, 0, 0];
+    preamble.extend((counted.len() as u64).to_le_bytes());
+    preamble.extend(counted.iter().map(|(_, count)| count).sum::<u64>().to_le_bytes());
+    preamble.extend(0_u64.to_le_bytes());
+    let entries: Vec<(&[u8], u64)> = counted.iter().map(|(item, count)| (item.as_bytes(), *count)).collect();
+    laid_behind(&preamble, &entries)
+}
+
+fn laid_behind(preamble: &[u8], entries: &[(&[u8], u64)]) -> Vec<u8> {
+    let bytes = entries.iter().map(|(item, _)| 12 + item.len()).sum::<usize>();
+    let mut image = Vec::with_capacity(preamble.len() + bytes);
+    image.extend_from_slice(preamble);
+    entries.iter().for_each(|(_, count)| image.extend_from_slice(&count.to_le_bytes()));
+    for (item, _) in entries {
+        image.extend_from_slice(&(item.len() as u32).to_le_bytes());
+        image.extend_from_slice(item);
     }
     image
+}
+
+/// The items of a sketch's bytes, with their counts. The sketch is not empty.
+fn entries(image: &[u8]) -> impl Iterator<Item = (&[u8], u64)> {
+    let (items, _) = image[8..].split_first_chunk::<4>().expect("a preamble has 32 bytes");
+    let (counts, mut rest) = image[PREAMBLE..].split_at(8 * u32::from_le_bytes(*items) as usize);
+    counts.as_chunks::<8>().0.iter().map(move |count| {
+        let (length, behind) = rest.split_first_chunk::<4>().expect("every count has an item");
+        let (item, others) = behind.split_at(u32::from_le_bytes(*length) as usize);
+        rest = others;
+        (item, u64::from_le_bytes(*count))
+    })
 }
 
 fn write_item(out: &mut String, scalar: Scalar<'_>, data_type: &DataType) {
