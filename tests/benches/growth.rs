@@ -37,21 +37,18 @@ const RECORDS_OF_GROUPS: i64 = 2_000_000;
 const ROUNDS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(120);
 
-pub async fn measure(table: &mut Table, rounds: usize) {
-    let rounds = rounds.min(ROUNDS);
-    speed(table, rounds).await;
-    queries::measure(table).await;
-}
+pub use queries::measure as answers;
 
-async fn speed(table: &mut Table, rounds: usize) {
+pub async fn records(table: &mut Table, rounds: usize) {
+    let rounds = rounds.min(ROUNDS);
     let kafka = Kafka::start().await;
-    let usual = Topic::fill(&kafka, PARTITIONS, RECORDS, |sequence| {
-        payload(sequence, FIRST_MS + sequence * STEP_MS)
-    })
-    .await;
+    let usual =
+        Topic::fill(&kafka, PARTITIONS, RECORDS, |sequence| payload(sequence, FIRST_MS + sequence * STEP_MS))
+            .await;
     let mut by_views = Vec::new();
     for views in [1, 4, 16] {
-        let views: Vec<String> = (0..views).map(|nth| VIEW.replace("VIEW by_site", &format!("VIEW by_site_{nth}"))).collect();
+        let views: Vec<String> =
+            (0..views).map(|nth| VIEW.replace("VIEW by_site", &format!("VIEW by_site_{nth}"))).collect();
         by_views.push((views.len() as f64, usual.rate(&kafka, &views, 1, rounds).await));
     }
     table.curve(rates("Records per second by views of one stream", "views", by_views));
@@ -74,7 +71,8 @@ async fn speed(table: &mut Table, rounds: usize) {
 
     let (mut sketched, mut plain) = (Vec::new(), Vec::new());
     for groups in [100, 10_000, 1_000_000] {
-        let topic = Topic::fill(&kafka, PARTITIONS, RECORDS_OF_GROUPS, |sequence| of_group(sequence, groups)).await;
+        let topic =
+            Topic::fill(&kafka, PARTITIONS, RECORDS_OF_GROUPS, |sequence| of_group(sequence, groups)).await;
         let mut rate = async |measures: &str| {
             let view = format!(
                 "CREATE MATERIALIZED VIEW by_device AS SELECT device, tumble(at, INTERVAL '1 hour') AS hour,
@@ -199,7 +197,9 @@ impl Topic {
                 held.push(node.status("readings").await.expect("a status")[0].live.len());
             }
             let share = (self.partitions as usize).div_ceil(nodes.len());
-            if held.iter().sum::<usize>() == self.partitions as usize && held.iter().all(|held| *held <= share) {
+            if held.iter().sum::<usize>() == self.partitions as usize
+                && held.iter().all(|held| *held <= share)
+            {
                 return;
             }
             pause(begun).await;

@@ -37,10 +37,11 @@ const BENCHES: &[(&str, Measure)] = &[
     ("peers", |table, rounds| Box::pin(peers::measure(table, rounds))),
     ("restart", |table, rounds| Box::pin(restart::measure(table, rounds))),
     ("sizes", |table, rounds| Box::pin(sizes::measure(table, rounds))),
-    ("growth", |table, rounds| Box::pin(growth::measure(table, rounds))),
+    ("growth-records", |table, rounds| Box::pin(growth::records(table, rounds))),
+    ("growth-answers", |table, _| Box::pin(growth::answers(table))),
 ];
 /// What takes many minutes.
-const ONLY_WHEN_NAMED: &[&str] = &["growth"];
+const ONLY_WHEN_NAMED: &str = "growth";
 const ROUNDS: usize = 7;
 
 fn main() -> ExitCode {
@@ -96,13 +97,17 @@ impl Wishes {
                 // Cargo's own word to a benchmark.
                 "--bench" => {}
                 "--json" => wishes.json = Some(path(arguments.next().ok_or("--json: expected a file")?)?),
-                "--plots" => wishes.plots = Some(path(arguments.next().ok_or("--plots: expected a folder")?)?),
+                "--plots" => {
+                    wishes.plots = Some(path(arguments.next().ok_or("--plots: expected a folder")?)?)
+                }
                 "--rounds" => {
                     let rounds = arguments.next().and_then(|rounds| rounds.parse::<usize>().ok());
                     let rounds = rounds.filter(|rounds| *rounds > 0);
                     wishes.rounds = rounds.ok_or("--rounds: expected a number above 0")?;
                 }
-                name if BENCHES.iter().any(|(known, _)| *known == name) => wishes.names.push(name.to_string()),
+                name if BENCHES.iter().any(|(known, _)| means(name, known)) => {
+                    wishes.names.push(name.to_string())
+                }
                 other => {
                     let names: Vec<_> = BENCHES.iter().map(|(name, _)| *name).collect();
                     let names = names.join(", ");
@@ -117,10 +122,15 @@ impl Wishes {
 
     fn wants(&self, name: &str) -> bool {
         match self.names.is_empty() {
-            true => !ONLY_WHEN_NAMED.contains(&name),
-            false => self.names.iter().any(|wanted| wanted == name),
+            true => !means(ONLY_WHEN_NAMED, name),
+            false => self.names.iter().any(|wanted| means(wanted, name)),
         }
     }
+}
+
+/// Whether a word is a benchmark's name, or the first part of it.
+fn means(word: &str, name: &str) -> bool {
+    name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 /// Cargo runs benchmarks in the folder of their package.

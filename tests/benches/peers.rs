@@ -123,7 +123,8 @@ struct Group {
 
 fn view() -> Arc<View> {
     let file = |path: &str, text: &str| SourceFile { path: path.into(), text: text.into() };
-    let project = Project::parse(&[file("schemas/stream.sql", &schema("readings"))], &[file("jobs/view.sql", VIEW)]);
+    let project =
+        Project::parse(&[file("schemas/stream.sql", &schema("readings"))], &[file("jobs/view.sql", VIEW)]);
     project.unwrap_or_else(|problems| panic!("{problems:?}")).views[0].clone()
 }
 
@@ -142,7 +143,8 @@ fn aggregate(view: &Arc<View>, job: &Job) -> Run {
             records.push(Offset(records.position), FIRST_MS, Some(line.as_bytes()));
         }
         let decoded = decoder.decode(&records);
-        let stretch = Stretch::new(epochs.partition(), records.range(), &decoded.events).expect("a sound stretch");
+        let stretch =
+            Stretch::new(epochs.partition(), records.range(), &decoded.events).expect("a sound stretch");
         epochs.fold(&stretch).expect("it comes next");
         epochs.remember(Fingerprint::of_last(&records));
     }
@@ -195,7 +197,8 @@ impl Peer {
     fn start(python: &Path, script: &[&str]) -> Peer {
         let mut command = Command::new(python);
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers");
-        command.args(script).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(script).current_dir(folder).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", python.display()));
         let questions = child.stdin.take().expect("its input is ours");
         let answers = BufReader::new(child.stdout.take().expect("its output is ours"));
@@ -297,7 +300,10 @@ impl Truth {
                 "{key:?}: quantile {:?}, {p95} is right",
                 found.p95
             );
-            assert!(found.parts.as_ref().is_none_or(|parts| *parts == truth.top(parts.len())), "{key:?}: parts");
+            assert!(
+                found.parts.as_ref().is_none_or(|parts| *parts == truth.top(parts.len())),
+                "{key:?}: parts"
+            );
         }
     }
 }

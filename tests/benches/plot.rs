@@ -90,7 +90,8 @@ fn name_lines(
 
 /// Where lines have points, from left to right.
 pub fn places(series: &Series) -> Vec<f64> {
-    let mut places: Vec<f64> = series.iter().flat_map(|(_, points)| points.iter().map(|point| point.0)).collect();
+    let mut places: Vec<f64> =
+        series.iter().flat_map(|(_, points)| points.iter().map(|point| point.0)).collect();
     places.sort_by(f64::total_cmp);
     places.dedup();
     places
@@ -155,7 +156,8 @@ impl Scale {
     fn from_zero(high: f64) -> Scale {
         let rough = high / 5.0;
         let decade = 10_f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 2.5, 5.0, 10.0].map(|step| step * decade).into_iter().find(|step| *step >= rough);
+        let step =
+            [1.0, 2.0, 2.5, 5.0, 10.0].map(|step| step * decade).into_iter().find(|step| *step >= rough);
         let step = step.unwrap_or(rough);
         let steps = (high * 1.02 / step).ceil();
         let marked = (0..=steps as i32).map(|nth| f64::from(nth) * step).collect();

@@ -224,7 +224,9 @@ fn read_checkpoints(folder: &Folder, partition: Partition) -> i64 {
     for entry in std::fs::read_dir(&place).unwrap_or_else(|error| panic!("{}: {error}", place.display())) {
         let file = entry.expect("the folder is read").file_name().into_string().expect("a name in UTF-8");
         let bytes = std::fs::read(place.join(&file)).expect("the file is read");
-        let Some(Object::Checkpoint { offset, .. }) = Object::parse(&format!("{within}{file}")) else { continue };
+        let Some(Object::Checkpoint { offset, .. }) = Object::parse(&format!("{within}{file}")) else {
+            continue;
+        };
         assert!(!bytes.is_empty());
         last = last.max(offset.0);
     }

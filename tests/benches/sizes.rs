@@ -27,10 +27,14 @@ const SHAPES: [(&str, &str); 5] = [
     ("and distinct", ", count(DISTINCT item) AS items"),
     ("and quantile", ", quantile_cont(value, 0.95) AS p95"),
     ("and top 3", ", approx_top_k(item, 3) AS top"),
-    ("and all three", ", count(DISTINCT item) AS items, quantile_cont(value, 0.95) AS p95, approx_top_k(item, 3) AS top"),
+    (
+        "and all three",
+        ", count(DISTINCT item) AS items, quantile_cont(value, 0.95) AS p95, approx_top_k(item, 3) AS top",
+    ),
 ];
 /// Values in each group, and groups enough to tell their memory from what a process takes anyway.
-const FILLINGS: [(usize, usize); 5] = [(1, 1_000_000), (10, 200_000), (100, 30_000), (1_000, 4_000), (10_000, 1_000)];
+const FILLINGS: [(usize, usize); 5] =
+    [(1, 1_000_000), (10, 200_000), (100, 30_000), (1_000, 4_000), (10_000, 1_000)];
 /// Records of one fold, as a speed node takes them.
 const STRETCH: usize = 8_192;
 const RECORDED_AT: i64 = 1_772_500_000_000;
@@ -50,7 +54,8 @@ fn memory(table: &mut Table) {
     for (shape, (name, _)) in SHAPES.iter().enumerate() {
         let specimens = FILLINGS.map(|(values, groups)| Specimen { shape, groups, values });
         let weights = specimens.map(|specimen| (specimen.values as f64, specimen.weight()));
-        let of = |figure: fn(&Weight) -> f64| weights.iter().map(|(x, weight)| (*x, figure(weight))).collect();
+        let of =
+            |figure: fn(&Weight) -> f64| weights.iter().map(|(x, weight)| (*x, figure(weight))).collect();
         resident.push((name.to_string(), of(|weight| weight.resident)));
         counted.push((name.to_string(), of(|weight| weight.counted)));
     }
@@ -61,7 +66,8 @@ fn memory(table: &mut Table) {
         series,
     };
     let alone = SHAPES[1..4].iter().zip(&resident[1..4]).map(|((name, _), (_, points))| {
-        let beyond = points.iter().zip(&resident[0].1).map(|(with, without)| (with.0, (with.1 - without.1).max(0.0)));
+        let beyond =
+            points.iter().zip(&resident[0].1).map(|(with, without)| (with.0, (with.1 - without.1).max(0.0)));
         (name.trim_start_matches("and ").to_string(), beyond.collect())
     });
     let alone = alone.collect();
@@ -126,7 +132,8 @@ impl Specimen {
             SHAPES[self.shape].1
         );
         let file = |path: &str, text: &str| SourceFile { path: path.to_string(), text: text.to_string() };
-        let project = Project::parse(&[file("schemas/meters.sql", SCHEMA)], &[file("jobs/by_meter.sql", &view)]);
+        let project =
+            Project::parse(&[file("schemas/meters.sql", SCHEMA)], &[file("jobs/by_meter.sql", &view)]);
         project.unwrap_or_else(|problems| panic!("{problems:?}")).views[0].clone()
     }
 
@@ -186,12 +193,15 @@ async fn start(table: &mut Table, rounds: usize) {
 }
 
 fn binary(table: &mut Table) {
-    let size = |path: &std::path::Path| std::fs::metadata(path).expect("the command is built").len() as f64 / 1e6;
+    let size =
+        |path: &std::path::Path| std::fs::metadata(path).expect("the command is built").len() as f64 / 1e6;
     table.fact("the command as it is built", "MB", vec![size(watershed())]);
     let folder = tempfile::tempdir().expect("a folder");
     let stripped = folder.path().join("watershed");
     match Command::new("strip").arg("-o").arg(&stripped).arg(watershed()).status() {
-        Ok(status) if status.success() => table.fact("the command without its symbols", "MB", vec![size(&stripped)]),
+        Ok(status) if status.success() => {
+            table.fact("the command without its symbols", "MB", vec![size(&stripped)])
+        }
         _ => println!("the command without its symbols: not measured, for there is no strip"),
     }
 }

@@ -138,8 +138,8 @@ impl Curve {
     /// A table with a row per place on the x axis.
     fn text(&self) -> String {
         let names: String = self.series.iter().map(|(name, _)| format!(" {name} |")).collect();
-        let mut text =
-            format!("{}: {}\n| {} |{names}\n| --- |", self.name, self.y, self.x) + &" --- |".repeat(self.series.len());
+        let mut text = format!("{}: {}\n| {} |{names}\n| --- |", self.name, self.y, self.x)
+            + &" --- |".repeat(self.series.len());
         for x in plot::places(&self.series) {
             let at = |points: &[(f64, f64)]| points.iter().find(|point| point.0 == x).map(|point| point.1);
             let heights = self.series.iter().map(|(_, points)| at(points).map_or(String::new(), plot::short));

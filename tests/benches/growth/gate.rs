@@ -39,12 +39,7 @@ impl Log for Gated {
         self.log.bounds(topic)
     }
 
-    fn reader(
-        &self,
-        topic: &str,
-        partition: Partition,
-        from: Offset,
-    ) -> Result<Box<dyn Reader>, LogError> {
+    fn reader(&self, topic: &str, partition: Partition, from: Offset) -> Result<Box<dyn Reader>, LogError> {
         self.log.reader(topic, partition, from)
     }
 

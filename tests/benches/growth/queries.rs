@@ -147,12 +147,14 @@ async fn one_after_another(platform: &Platform, question: impl Fn(i64) -> Json) 
 async fn at_once(platform: &Platform, question: &Json, clients: usize) -> Vec<f64> {
     let begun = Instant::now();
     let clients = (0..clients).map(|_| {
-        let (client, url, question) = (platform.client.clone(), platform.url("/v1/query"), question.to_string());
+        let (client, url, question) =
+            (platform.client.clone(), platform.url("/v1/query"), question.to_string());
         tokio::spawn(async move {
             let mut milliseconds = Vec::new();
             while begun.elapsed() < ROUND {
                 let asked = Instant::now();
-                let request = client.post(&url).header("content-type", "application/json").body(question.clone());
+                let request =
+                    client.post(&url).header("content-type", "application/json").body(question.clone());
                 let reply = request.send().await.expect("an answer");
                 let (status, body) = (reply.status().as_u16(), reply.bytes().await.expect("a body"));
                 milliseconds.push(asked.elapsed().as_secs_f64() * 1e3);
@@ -171,5 +173,8 @@ async fn at_once(platform: &Platform, question: &Json, clients: usize) -> Vec<f6
 
 fn check(status: u16, answer: &Json) {
     let readings = answer["data"].as_array().into_iter().flatten().map(|row| row["readings"].as_i64());
-    assert!(status == 200 && readings.flatten().sum::<i64>() == ASKED, "{ASKED} rows of one event each: {answer}");
+    assert!(
+        status == 200 && readings.flatten().sum::<i64>() == ASKED,
+        "{ASKED} rows of one event each: {answer}"
+    );
 }
