@@ -73,7 +73,7 @@ pub async fn records(table: &mut Table, rounds: usize) {
     for groups in [100, 10_000, 1_000_000] {
         let topic =
             Topic::fill(&kafka, PARTITIONS, RECORDS_OF_GROUPS, |sequence| of_group(sequence, groups)).await;
-        let mut rate = async |measures: &str| {
+        let rate = async |measures: &str| {
             let view = format!(
                 "CREATE MATERIALIZED VIEW by_device AS SELECT device, tumble(at, INTERVAL '1 hour') AS hour,
                  count(*) AS readings, avg(value) AS mean{measures} FROM readings GROUP BY device, hour"

@@ -35,6 +35,8 @@ use crate::world::{FIRST_MS, VIEW, payload, schema};
 const EVENTS: i64 = 500_000;
 /// Event time between two of them, as in the benchmark `speed`.
 const STEP: Duration = Duration::from_millis(10);
+/// When Kafka is said to have got them: later than they happened.
+const RECORDED_AT: i64 = FIRST_MS + 24 * 3_600_000;
 /// Names the Python that has the peers.
 const PYTHON: &str = "WATERSHED_BENCH_PEERS_PYTHON";
 /// The peers' scripts and their arguments.
@@ -140,7 +142,7 @@ fn aggregate(view: &Arc<View>, job: &Job) -> Run {
     while lines.peek().is_some() {
         let mut records = Records::new(epochs.partition(), epochs.live());
         for line in lines.by_ref().take(at_once) {
-            records.push(Offset(records.position), FIRST_MS, Some(line.as_bytes()));
+            records.push(Offset(records.position), RECORDED_AT, Some(line.as_bytes()));
         }
         let decoded = decoder.decode(&records);
         let stretch =

@@ -23,10 +23,8 @@ const TEXT: RGBColor = RGBColor(40, 40, 40);
 /// An axis on which the greatest value is so many times the least has decades.
 const DECADES: f64 = 12.0;
 
-type Series = [(String, Vec<(f64, f64)>)];
-
 /// Draws lines through points; axes that span more than a decade are logarithmic.
-pub fn curve(path: &Path, title: &str, x_label: &str, y_label: &str, series: &Series) {
+pub fn curve(path: &Path, title: &str, x_label: &str, y_label: &str, series: &[(String, Vec<(f64, f64)>)]) {
     draw(path, title, (x_label, y_label), series)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
@@ -35,7 +33,7 @@ fn draw(
     path: &Path,
     title: &str,
     labels: (&str, &str),
-    series: &Series,
+    series: &[(String, Vec<(f64, f64)>)],
 ) -> Result<(), Box<dyn std::error::Error>> {
     let (x, y) = (Scale::across(places(series)), Scale::upwards(series));
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
@@ -89,7 +87,7 @@ fn name_lines(
 }
 
 /// Where lines have points, from left to right.
-pub fn places(series: &Series) -> Vec<f64> {
+pub fn places(series: &[(String, Vec<(f64, f64)>)]) -> Vec<f64> {
     let mut places: Vec<f64> =
         series.iter().flat_map(|(_, points)| points.iter().map(|point| point.0)).collect();
     places.sort_by(f64::total_cmp);
@@ -132,7 +130,7 @@ impl Scale {
     }
 
     /// From nothing, or of decades.
-    fn upwards(series: &Series) -> Scale {
+    fn upwards(series: &[(String, Vec<(f64, f64)>)]) -> Scale {
         let heights = || series.iter().flat_map(|(_, points)| points.iter().map(|point| point.1));
         let (low, high) = (heights().fold(f64::INFINITY, f64::min), heights().fold(0.0, f64::max));
         match low > 0.0 && low.is_finite() && high / low > DECADES {

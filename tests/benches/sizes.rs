@@ -17,7 +17,7 @@ use watershed_schemas::states::StateTable;
 use watershed_schemas::view::View;
 
 use crate::restart::Up;
-use crate::table::{Curve, Table};
+use crate::table::{Curve, Series, Table};
 
 /// Asks this program for one specimen.
 const SPECIMEN: &str = "--specimen";
@@ -50,30 +50,34 @@ pub async fn measure(table: &mut Table, rounds: usize) {
 }
 
 fn memory(table: &mut Table) {
-    let (mut resident, mut counted) = (Vec::new(), Vec::new());
+    let (mut resident, mut counted) = (Series::new(), Series::new());
     for (shape, (name, _)) in SHAPES.iter().enumerate() {
-        let specimens = FILLINGS.map(|(values, groups)| Specimen { shape, groups, values });
-        let weights = specimens.map(|specimen| (specimen.values as f64, specimen.weight()));
-        let of =
-            |figure: fn(&Weight) -> f64| weights.iter().map(|(x, weight)| (*x, figure(weight))).collect();
-        resident.push((name.to_string(), of(|weight| weight.resident)));
-        counted.push((name.to_string(), of(|weight| weight.counted)));
+        let (mut of_system, mut of_budget) = (Vec::new(), Vec::new());
+        for (values, groups) in FILLINGS {
+            let weight = Specimen { shape, groups, values }.weight();
+            of_system.push((values as f64, weight.resident));
+            of_budget.push((values as f64, weight.counted));
+        }
+        resident.push((name.to_string(), of_system));
+        counted.push((name.to_string(), of_budget));
     }
-    let curve = |name: &str, series: Vec<(String, Vec<(f64, f64)>)>| Curve {
+    let curve = |name: &str, series: Series| Curve {
         name: name.to_string(),
         x: "different values in each group".to_string(),
         y: "bytes per group".to_string(),
         series,
     };
-    let alone = SHAPES[1..4].iter().zip(&resident[1..4]).map(|((name, _), (_, points))| {
-        let beyond =
-            points.iter().zip(&resident[0].1).map(|(with, without)| (with.0, (with.1 - without.1).max(0.0)));
-        (name.trim_start_matches("and ").to_string(), beyond.collect())
-    });
-    let alone = alone.collect();
+    table.curve(curve("Resident memory per sketch", beyond(&resident[0], &resident[1..4])));
     table.curve(curve("Resident memory per group", resident));
-    table.curve(curve("Resident memory per sketch", alone));
     table.curve(curve("Memory per group as a budget counts it", counted));
+}
+
+/// What lines lie above another.
+fn beyond((_, base): &(String, Vec<(f64, f64)>), lines: &[(String, Vec<(f64, f64)>)]) -> Series {
+    let above = |points: &[(f64, f64)]| {
+        points.iter().zip(base).map(|(point, base)| (point.0, (point.1 - base.1).max(0.0))).collect()
+    };
+    lines.iter().map(|(name, points)| (name.trim_start_matches("and ").to_string(), above(points))).collect()
 }
 
 /// Many groups alike.
@@ -157,9 +161,9 @@ impl Specimen {
 
     fn record(self, number: usize) -> String {
         let (meter, nth) = (number % self.groups, number / self.groups);
-        // Values of six decades, whichever come first.
-        let magnitude = (nth * 7_919 + meter) % 6_000;
-        let value = 10_f64.powf(magnitude as f64 / 1_000.0);
+        // Values of six decades, in an order that fills all of them alike.
+        let magnitude = (nth * 7_919 + meter) % 60_000;
+        let value = 10_f64.powf(magnitude as f64 / 10_000.0);
         format!(
             r#"{{"at":"2026-03-01T00:00:00Z","meter":"meter {meter:07}","item":"item {:07}","value":{value:.4},"amount":{}}}"#,
             nth * 1_009 + meter,

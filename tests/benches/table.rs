@@ -22,6 +22,9 @@ struct Fact {
     rounds: Vec<f64>,
 }
 
+/// Lines: what each is, and its points from left to right.
+pub type Series = Vec<(String, Vec<(f64, f64)>)>;
+
 /// How something grows with something else.
 pub struct Curve {
     /// Its title, and the name of its files.
@@ -29,8 +32,7 @@ pub struct Curve {
     /// What grows, and what is measured, with their units.
     pub x: String,
     pub y: String,
-    /// What each line is, and its points from left to right.
-    pub series: Vec<(String, Vec<(f64, f64)>)>,
+    pub series: Series,
 }
 
 #[derive(Default)]
