@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::{KeyPointHint, KeyPointWeight, NoDefaultFormatting, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (760, 420);
@@ -45,7 +46,7 @@ fn draw(
         .margin_right(if series.len() > 1 { NAMES } else { 34 })
         .x_label_area_size(48)
         .y_label_area_size(70)
-        .build_cartesian_2d(x.range().with_key_points(x.ticks()), y.range().with_key_points(y.ticks()))?;
+        .build_cartesian_2d(x, y)?;
     chart
         .configure_mesh()
         .bold_line_style(GRID)
@@ -54,12 +55,9 @@ fn draw(
         .y_desc(labels.1)
         .label_style(text(13))
         .axis_desc_style(text(14))
-        .x_label_formatter(&|place| short(x.value(*place)))
-        .y_label_formatter(&|place| short(y.value(*place)))
         .draw()?;
     let mut ends = Vec::new();
     for ((name, points), colour) in series.iter().zip(COLOURS.iter().cycle()) {
-        let points: Vec<_> = points.iter().map(|(across, up)| (x.place(*across), y.place(*up))).collect();
         chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?;
         chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, colour.filled())))?;
         ends.extend(points.last().map(|last| (chart.backend_coord(last), name, *colour)));
@@ -165,16 +163,30 @@ impl Scale {
     fn place(&self, value: f64) -> f64 {
         if self.logarithmic { value.log10() } else { value }
     }
+}
 
-    fn value(&self, place: f64) -> f64 {
-        if self.logarithmic { 10_f64.powf(place) } else { place }
+impl Ranged for Scale {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, (first, last): (i32, i32)) -> i32 {
+        let (low, high) = (self.place(self.low), self.place(self.high));
+        let share = (self.place(*value) - low) / (high - low);
+        first + (share * f64::from(last - first)).round() as i32
+    }
+
+    /// The marks; between them is nothing.
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
+        if matches!(hint.weight(), KeyPointWeight::Bold) { self.marked.clone() } else { Vec::new() }
     }
 
     fn range(&self) -> std::ops::Range<f64> {
-        self.place(self.low)..self.place(self.high)
+        self.low..self.high
     }
+}
 
-    fn ticks(&self) -> Vec<f64> {
-        self.marked.iter().map(|value| self.place(*value)).collect()
+impl ValueFormatter<f64> for Scale {
+    fn format(value: &f64) -> String {
+        short(*value)
     }
 }
