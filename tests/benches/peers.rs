@@ -4,9 +4,6 @@
 //! many. What the second takes more than the first is the cost of those events, without what starting, ending and
 //! compiling take; user and system time of all threads and processes, however many a side uses. Before the first round every
 //! side has run once. Its answers are compared with the truth each time.
-//!
-//! Ours is what a speed node does with records that the log delivered; the log says how long each is, so where events end is
-//! known beforehand. The others read the same bytes from a file that the system holds in memory, and find out.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
@@ -90,29 +87,21 @@ fn cost(jobs: &[Job; 2], mut run: impl FnMut(&Job) -> Run) -> f64 {
 /// Events in a file and in memory, and what is true of them.
 struct Job {
     path: std::path::PathBuf,
-    bytes: Vec<u8>,
-    /// Where each event ends; a line feed follows.
-    ends: Vec<usize>,
+    text: String,
     truth: Truth,
 }
 
 impl Job {
     fn write(folder: &Path, events: i64) -> Job {
-        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        let mut bytes = Vec::new();
         for sequence in 0..events {
             bytes.extend(payload(sequence, FIRST_MS + sequence * STEP.as_millis() as i64));
-            ends.push(bytes.len());
             bytes.push(b'\n');
         }
         let path = folder.join(format!("{events}.ndjson"));
         std::fs::write(&path, &bytes).expect("a file");
-        let truth = Truth::of(std::str::from_utf8(&bytes).expect("events are text"));
-        Job { path, bytes, ends, truth }
-    }
-
-    fn events(&self) -> impl Iterator<Item = &[u8]> {
-        let mut from = 0;
-        self.ends.iter().map(move |end| &self.bytes[std::mem::replace(&mut from, end + 1)..*end])
+        let text = String::from_utf8(bytes).expect("events are text");
+        Job { path, truth: Truth::of(&text), text }
     }
 }
 
@@ -149,11 +138,11 @@ fn aggregate(view: &Arc<View>, job: &Job) -> Run {
     let fields: Vec<&str> = view.fields_read().into_iter().collect();
     let mut decoder = Decoder::new(&view.stream, &fields);
     let at_once = SpeedSettings::new("bench", "bench").poll_records;
-    let mut events = job.events().peekable();
-    while events.peek().is_some() {
+    let mut lines = job.text.lines().peekable();
+    while lines.peek().is_some() {
         let mut records = Records::new(epochs.partition(), epochs.live());
-        for event in events.by_ref().take(at_once) {
-            records.push(Offset(records.position), RECORDED_AT, Some(event));
+        for line in lines.by_ref().take(at_once) {
+            records.push(Offset(records.position), RECORDED_AT, Some(line.as_bytes()));
         }
         let decoded = decoder.decode(&records);
         let stretch =
