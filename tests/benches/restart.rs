@@ -28,7 +28,7 @@ const TOPIC: &str = "readings";
 /// What the checkpoints hold, and what lies behind them.
 const SAVED: i64 = 600_000;
 const BEHIND: i64 = 400_000;
-/// Event time between two records: those that are saved make some 42,000 groups in each partition.
+/// Event time between two records: those that are saved make some 40,000 groups in each partition.
 const STEP_MS: i64 = 10_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(2);
