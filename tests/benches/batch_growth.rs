@@ -2,7 +2,7 @@
 //! records are always as many; after each series DuckDB checks every cell.
 
 use crate::batch::{DAYS, NEW_RECORDS, RECORDS, VIEW, WINDOWS_A_DAY, check, files, step, timed};
-use crate::table::{Table, median};
+use crate::table::{Curve, Table, median};
 use crate::world::World;
 
 /// What a history is divided by, and how many windows are touched of all.
@@ -34,11 +34,21 @@ pub async fn measure(table: &mut Table, rounds: usize) {
         full.push((history as f64, median(&taken)));
         world.stop().await;
     }
-    let name = "batch runs against history";
-    table.add_points(name, "events landed before", "10,000 new events of one day", by_history);
-    table.add_points(name, "events landed before", "everything made anew", full);
-    let name = "batch runs against what they touch";
-    table.add_points(name, "share of the windows", "10,000 new events", by_share);
+    table.curve(Curve {
+        name: "Seconds of a batch run by history".to_string(),
+        x: "events landed before".to_string(),
+        y: "seconds".to_string(),
+        series: vec![
+            ("10,000 new events of one day".to_string(), by_history),
+            ("everything made anew".to_string(), full),
+        ],
+    });
+    table.curve(Curve {
+        name: "Seconds of a batch run by what it touches".to_string(),
+        x: "share of 724 windows, over 3 million events".to_string(),
+        y: "seconds".to_string(),
+        series: vec![("10,000 new events".to_string(), by_share)],
+    });
 }
 
 /// The median of several runs, each after as many new records that touch so many windows.

@@ -1,8 +1,8 @@
 //! How far from the bare limit: each figure is a ratio of two sides measured in this run, alternating.
 //!
-//! `cargo bench` prints the table; `-- --json FILE` writes the figures too, `-- --rounds N` measures more or fewer
-//! rounds, `-- NAME…` measures only the named ones. Both sides do the same work on the same data over the same path, and
-//! what Watershed answered is checked before a figure counts.
+//! `cargo bench` prints the table; `-- --json FILE` writes the figures too, `-- --plots FOLDER` draws the curves, `-- --rounds N`
+//! measures more or fewer rounds, `-- NAME…` measures only the named ones. Both sides do the same work on the same data over
+//! the same path, and what Watershed answered is checked before a figure counts.
 
 mod apart;
 mod batch;
@@ -10,31 +10,61 @@ mod batch_bare;
 mod batch_growth;
 mod checkpoint;
 mod cpu;
+mod growth;
 mod hostile;
 mod latency;
+mod peers;
+mod plot;
 mod query;
+mod restart;
+mod sizes;
 mod speed;
 mod table;
 mod world;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use futures::future::LocalBoxFuture;
 
 use table::Table;
 
-const NAMES: [&str; 7] = ["speed", "batch", "batch-growth", "query", "latency", "checkpoint", "hostile"];
+type Measure = for<'a> fn(&'a mut Table, usize) -> LocalBoxFuture<'a, ()>;
+
+const BENCHES: &[(&str, Measure)] = &[
+    ("speed", |table, rounds| Box::pin(speed::measure(table, rounds))),
+    ("batch", |table, rounds| Box::pin(batch::measure(table, rounds))),
+    ("query", |table, rounds| Box::pin(query::measure(table, rounds))),
+    ("latency", |table, rounds| Box::pin(latency::measure(table, rounds))),
+    ("checkpoint", |table, rounds| Box::pin(checkpoint::measure(table, rounds))),
+    ("hostile", |table, rounds| Box::pin(hostile::measure(table, rounds))),
+    ("peers", |table, rounds| Box::pin(peers::measure(table, rounds))),
+    ("restart", |table, rounds| Box::pin(restart::measure(table, rounds))),
+    ("sizes", |table, rounds| Box::pin(sizes::measure(table, rounds))),
+    ("growth-records", |table, rounds| Box::pin(growth::records(table, rounds))),
+    ("growth-answers", |table, _| Box::pin(growth::answers(table))),
+    ("growth-batch", |table, rounds| Box::pin(batch_growth::measure(table, rounds))),
+];
+/// What takes many minutes.
+const ONLY_WHEN_NAMED: &str = "growth";
 const ROUNDS: usize = 7;
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(specimen) = sizes::Specimen::asked_for(&arguments) {
+        specimen.weigh();
+        return ExitCode::SUCCESS;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime starts");
-    if std::env::args().any(|argument| argument == apart::BROKER) {
+    if arguments.iter().any(|argument| argument == apart::BROKER) {
         runtime.block_on(apart::be_a_broker());
         return ExitCode::SUCCESS;
     }
-    let wishes = match Wishes::read(std::env::args().skip(1)) {
+    let wishes = match Wishes::read(arguments.into_iter()) {
         Ok(wishes) => wishes,
         Err(problem) => {
             eprintln!("{problem}");
@@ -43,22 +73,18 @@ fn main() -> ExitCode {
     };
     let mut table = Table::default();
     runtime.block_on(async {
-        for name in NAMES.iter().filter(|name| wishes.wants(name)) {
-            match *name {
-                "speed" => speed::measure(&mut table, wishes.rounds).await,
-                "batch" => batch::measure(&mut table, wishes.rounds).await,
-                "batch-growth" => batch_growth::measure(&mut table, wishes.rounds).await,
-                "query" => query::measure(&mut table, wishes.rounds).await,
-                "hostile" => hostile::measure(&mut table, wishes.rounds).await,
-                "checkpoint" => checkpoint::measure(&mut table, wishes.rounds).await,
-                _ => latency::measure(&mut table, wishes.rounds).await,
-            }
+        for (_, measure) in BENCHES.iter().filter(|(name, _)| wishes.wants(name)) {
+            measure(&mut table, wishes.rounds).await;
         }
     });
     table.print();
     if let Some(path) = wishes.json {
         std::fs::write(&path, table.json()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         println!("\nfigures in {}", path.display());
+    }
+    if let Some(folder) = wishes.plots {
+        table.plot(&folder);
+        println!("\ncurves in {}", folder.display());
     }
     ExitCode::SUCCESS
 }
@@ -67,31 +93,36 @@ fn main() -> ExitCode {
 struct Wishes {
     /// Empty for all.
     names: Vec<String>,
-    json: Option<std::path::PathBuf>,
+    json: Option<PathBuf>,
+    plots: Option<PathBuf>,
     rounds: usize,
 }
 
 impl Wishes {
     fn read(mut arguments: impl Iterator<Item = String>) -> Result<Wishes, String> {
-        let mut wishes = Wishes { names: Vec::new(), json: None, rounds: ROUNDS };
+        let mut wishes = Wishes { names: Vec::new(), json: None, plots: None, rounds: ROUNDS };
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 // Cargo's own word to a benchmark.
                 "--bench" => {}
-                "--json" => {
-                    let path = arguments.next().ok_or("--json: expected a file")?;
-                    // Cargo runs benchmarks in the folder of their package.
-                    wishes.json = Some(std::path::absolute(path).map_err(|error| error.to_string())?);
+                "--json" => wishes.json = Some(path(arguments.next().ok_or("--json: expected a file")?)?),
+                "--plots" => {
+                    wishes.plots = Some(path(arguments.next().ok_or("--plots: expected a folder")?)?)
                 }
                 "--rounds" => {
                     let rounds = arguments.next().and_then(|rounds| rounds.parse::<usize>().ok());
                     let rounds = rounds.filter(|rounds| *rounds > 0);
                     wishes.rounds = rounds.ok_or("--rounds: expected a number above 0")?;
                 }
-                name if NAMES.contains(&name) => wishes.names.push(name.to_string()),
+                name if BENCHES.iter().any(|(known, _)| means(name, known)) => {
+                    wishes.names.push(name.to_string())
+                }
                 other => {
-                    let names = NAMES.join(", ");
-                    return Err(format!("found {other}, expected --json FILE, --rounds N or any of {names}"));
+                    let names: Vec<_> = BENCHES.iter().map(|(name, _)| *name).collect();
+                    let names = names.join(", ");
+                    return Err(format!(
+                        "found {other}, expected --json FILE, --plots FOLDER, --rounds N or any of {names}"
+                    ));
                 }
             }
         }
@@ -99,6 +130,19 @@ impl Wishes {
     }
 
     fn wants(&self, name: &str) -> bool {
-        self.names.is_empty() || self.names.iter().any(|wanted| wanted == name)
+        match self.names.is_empty() {
+            true => !means(ONLY_WHEN_NAMED, name),
+            false => self.names.iter().any(|wanted| means(wanted, name)),
+        }
     }
+}
+
+/// Whether a word is a benchmark's name, or the first part of it.
+fn means(word: &str, name: &str) -> bool {
+    name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+/// Cargo runs benchmarks in the folder of their package.
+fn path(given: String) -> Result<PathBuf, String> {
+    std::path::absolute(given).map_err(|error| error.to_string())
 }

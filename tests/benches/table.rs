@@ -1,6 +1,11 @@
 //! Figures, their spread, and how they are shown.
 
-use serde_json::json;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::{Value as Json, json};
+
+use crate::plot;
 
 /// One ratio, measured in several rounds.
 struct Figure {
@@ -10,19 +15,31 @@ struct Figure {
     rounds: Vec<f64>,
 }
 
-/// One side of what is measured against something that grows.
-struct Series {
+/// Something measured that is no ratio.
+struct Fact {
     name: String,
-    /// What grows.
-    against: String,
-    side: String,
-    points: Vec<(f64, f64)>,
+    unit: String,
+    rounds: Vec<f64>,
+}
+
+/// Lines: what each is, and its points from left to right.
+pub type Series = Vec<(String, Vec<(f64, f64)>)>;
+
+/// How something grows with something else.
+pub struct Curve {
+    /// Its title, and the name of its files.
+    pub name: String,
+    /// What grows, and what is measured, with their units.
+    pub x: String,
+    pub y: String,
+    pub series: Series,
 }
 
 #[derive(Default)]
 pub struct Table {
     figures: Vec<Figure>,
-    series: Vec<Series>,
+    facts: Vec<Fact>,
+    curves: Vec<Curve>,
 }
 
 /// The value below which a share of `values` lies.
@@ -42,25 +59,35 @@ impl Table {
         self.figures.push(Figure { name: name.to_string(), sides: (ours, bare), rounds });
     }
 
-    /// Seconds against something that grows: not a ratio, but a curve.
-    pub fn add_points(&mut self, name: &str, against: &str, side: &str, points: Vec<(f64, f64)>) {
-        let shown: Vec<String> = points.iter().map(|(x, seconds)| format!("{x} {seconds:.3} s")).collect();
-        println!("{name}: {side}: {}", shown.join(", "));
-        let (name, against, side) = (name.to_string(), against.to_string(), side.to_string());
-        self.series.push(Series { name, against, side, points });
+    /// Something that is compared with nothing, per round.
+    pub fn fact(&mut self, name: &str, unit: &str, rounds: Vec<f64>) {
+        println!("{name}: {} {unit}", plot::short(median(&rounds)));
+        self.facts.push(Fact { name: name.to_string(), unit: unit.to_string(), rounds });
+    }
+
+    /// How something grows; drawn when plots are asked for.
+    pub fn curve(&mut self, curve: Curve) {
+        println!("{}", curve.text());
+        self.curves.push(curve);
     }
 
     pub fn print(&self) {
-        println!(
-            "\n| ratio | median | min | max | ours | bare limit |\n| --- | --- | --- | --- | --- | --- |"
-        );
+        if !self.figures.is_empty() {
+            println!(
+                "\n| ratio | median | min | max | ours | bare limit |\n| --- | --- | --- | --- | --- | --- |"
+            );
+        }
         for Figure { name, sides, rounds } in &self.figures {
             let (low, high) = bounds(rounds);
             println!("| {name} | {:.3} | {low:.3} | {high:.3} | {} | {} |", median(rounds), sides.0, sides.1);
         }
-        for Series { name, against, side, points } in &self.series {
-            println!("\n{name}: {side}\n\n| {against} | seconds |\n| --- | --- |");
-            points.iter().for_each(|(x, seconds)| println!("| {x} | {seconds:.3} |"));
+        if !self.facts.is_empty() {
+            println!("\n| figure | median | min | max | unit |\n| --- | --- | --- | --- | --- |");
+        }
+        for Fact { name, unit, rounds } in &self.facts {
+            let (low, high) = bounds(rounds);
+            let [median, low, high] = [median(rounds), low, high].map(plot::short);
+            println!("| {name} | {median} | {low} | {high} | {unit} |");
         }
     }
 
@@ -72,13 +99,56 @@ impl Table {
                 json!({ "ratio": name, "median": median(rounds), "rounds": rounds, "ours": sides.0, "bare": sides.1 })
             })
             .collect();
-        let series: Vec<_> = (self.series.iter())
-            .map(|Series { name, against, side, points }| {
-                json!({ "name": name, "against": against, "side": side, "points": points })
+        let facts: Vec<_> = self
+            .facts
+            .iter()
+            .map(|Fact { name, unit, rounds }| {
+                json!({ "figure": name, "median": median(rounds), "rounds": rounds, "unit": unit })
             })
             .collect();
+        let curves: Vec<_> = self.curves.iter().map(Curve::json).collect();
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        format!("{:#}\n", json!({ "cores": cores, "figures": figures, "series": series }))
+        format!("{:#}\n", json!({ "cores": cores, "figures": figures, "facts": facts, "curves": curves }))
+    }
+
+    /// Every curve as a picture, its numbers beside it.
+    pub fn plot(&self, folder: &Path) {
+        std::fs::create_dir_all(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        for curve in &self.curves {
+            let path = folder.join(curve.file_name());
+            plot::curve(&path.with_extension("svg"), &curve.name, &curve.x, &curve.y, &curve.series);
+            let numbers = format!("{:#}\n", curve.json());
+            std::fs::write(path.with_extension("json"), numbers)
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        }
+    }
+}
+
+impl Curve {
+    /// Its name in small letters, digits and dashes.
+    fn file_name(&self) -> String {
+        let letters = self.name.to_lowercase();
+        let words = letters.split(|letter: char| !letter.is_ascii_alphanumeric());
+        words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
+    }
+
+    fn json(&self) -> Json {
+        let series = self.series.iter().map(|(name, points)| json!({ "name": name, "points": points }));
+        json!({ "curve": self.name, "x": self.x, "y": self.y, "series": series.collect::<Vec<_>>() })
+    }
+
+    /// A table with a row per place on the x axis.
+    fn text(&self) -> String {
+        let names: String = self.series.iter().map(|(name, _)| format!(" {name} |")).collect();
+        let mut text = format!("{}: {}\n| {} |{names}\n| --- |", self.name, self.y, self.x)
+            + &" --- |".repeat(self.series.len());
+        for x in plot::places(&self.series) {
+            let at = |points: &[(f64, f64)]| points.iter().find(|point| point.0 == x).map(|point| point.1);
+            let heights = self.series.iter().map(|(_, points)| at(points).map_or(String::new(), plot::short));
+            let cells: String = heights.map(|height| format!(" {height} |")).collect();
+            write!(text, "\n| {} |{cells}", plot::short(x)).expect("text takes text");
+        }
+        text
     }
 }
 
