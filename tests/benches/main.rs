@@ -4,12 +4,14 @@
 //! rounds, `-- NAME…` measures only the named ones. Both sides do the same work on the same data over the same path, and
 //! what Watershed answered is checked before a figure counts.
 
+mod apart;
 mod batch;
 mod checkpoint;
 mod hostile;
 mod latency;
 mod query;
 mod speed;
+mod sql;
 mod table;
 mod world;
 
@@ -17,7 +19,7 @@ use std::process::ExitCode;
 
 use table::Table;
 
-const NAMES: [&str; 6] = ["speed", "batch", "query", "latency", "checkpoint", "hostile"];
+const NAMES: [&str; 7] = ["speed", "batch", "query", "sql", "latency", "checkpoint", "hostile"];
 const ROUNDS: usize = 7;
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
                 "speed" => speed::measure(&mut table, wishes.rounds).await,
                 "batch" => batch::measure(&mut table, wishes.rounds).await,
                 "query" => query::measure(&mut table, wishes.rounds).await,
+                "sql" => sql::measure(&mut table, wishes.rounds).await,
                 "hostile" => hostile::measure(&mut table, wishes.rounds).await,
                 "checkpoint" => checkpoint::measure(&mut table, wishes.rounds).await,
                 _ => latency::measure(&mut table, wishes.rounds).await,

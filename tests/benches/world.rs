@@ -17,7 +17,7 @@ pub const VIEW: &str = "CREATE MATERIALIZED VIEW by_site AS
     FROM readings GROUP BY site, hour";
 
 /// The event time of record 0, in milliseconds since 1970-01-01.
-const FIRST_MS: i64 = 1_767_225_600_000;
+pub const FIRST_MS: i64 = 1_767_225_600_000;
 /// A machine on which anything here takes so long has no figures to give.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -133,7 +133,7 @@ pub fn readings(answer: &Json) -> i64 {
     answer["data"][0]["readings"].as_i64().unwrap_or_default()
 }
 
-fn schema(topic: &str) -> String {
+pub fn schema(topic: &str) -> String {
     format!(
         "CREATE TABLE readings (
            at TIMESTAMP NOT NULL, device TEXT NOT NULL, site TEXT NOT NULL, part TEXT, value DOUBLE, status INTEGER
@@ -142,7 +142,7 @@ fn schema(topic: &str) -> String {
 }
 
 /// An event of about 200 bytes; its number and time decide all of it.
-fn payload(sequence: i64, at_ms: i64) -> Vec<u8> {
+pub fn payload(sequence: i64, at_ms: i64) -> Vec<u8> {
     let mixed = (sequence as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 16;
     format!(
         r#"{{"at":{},"device":"device-{:05}","site":"site-{:02}","part":"part-{:03}","value":{}.{:03},"status":{},"note":"{:0>80}"}}"#,
