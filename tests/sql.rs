@@ -3,6 +3,8 @@
 mod answers;
 mod escapes;
 mod hostile;
+mod kept;
+mod leftovers;
 mod running;
 
 use std::sync::Arc;

@@ -1,9 +1,10 @@
 //! What a server and the worker process that runs a statement for it say to each other.
 //!
-//! Frames over the worker's standard streams: a kind, a length, a payload. A worker says [`Reply::Ready`] once; then
-//! statements follow one another: [`Ask::Read`] is answered by [`Reply::Read`], any number of [`Ask::Table`] by nothing,
-//! [`Ask::Run`] by any number of [`Reply::Rows`] and then [`Reply::Done`]. [`Reply::Refused`] in place of any of these ends
-//! the statement. Rows travel as Arrow IPC, as they lie in memory.
+//! Frames over the worker's standard streams: a kind, a length, a payload. A worker says [`Reply::Ready`] once; then it does
+//! what it is asked, one thing after the other. [`Ask::Read`] is answered by [`Reply::Read`]. [`Ask::Table`], [`Ask::Keep`] and
+//! [`Ask::Drop`] make its tables what a statement is to see, and are answered by nothing. [`Ask::Run`] is answered by any number
+//! of [`Reply::Rows`] and then [`Reply::Done`]; the tables stay as they are. [`Reply::Refused`] may come in place of an answer.
+//! Rows travel as Arrow IPC, as they lie in memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,17 +24,21 @@ pub const HEAD_BYTES: usize = 5;
 /// What a server asks of a worker.
 #[derive(Debug)]
 pub enum Ask {
-    /// Begins a statement: its text is to be taken apart, and nothing is run.
+    /// A statement's text is to be taken apart. Nothing is run, and nothing of it stays.
     Read {
         sql: String,
     },
-    /// Rows of a table that it names. The first ones make the table.
+    /// Rows of a table, behind those that it has. The first ones make the table.
     Table {
         table: TableName,
         rows: RecordBatch,
     },
+    /// A table is to lose all rows but the first ones.
+    Keep(Keep),
+    /// A table is to go.
+    Drop(TableName),
     Run(Run),
-    /// The statement is not wanted any more. Answered by [`Reply::Done`], whatever else is on its way.
+    /// All tables are to go. Answered by [`Reply::Done`].
     Forget,
 }
 
@@ -57,8 +62,17 @@ pub struct TableName {
     pub name: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keep {
+    pub table: TableName,
+    /// How many rows came first.
+    pub rows: usize,
+}
+
+/// A statement, over the tables that there are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
+    pub sql: String,
     pub parameters: Parameters,
     /// Rows that are wanted at most, and bytes of Arrow.
     pub limit: u64,
@@ -112,6 +126,8 @@ pub struct Refused {
     pub unknown: Option<String>,
     /// What it takes is more than a worker gives.
     pub too_large: bool,
+    /// As in [`Done::again`].
+    pub again: bool,
 }
 
 /// Bytes that are no frame of this protocol.
@@ -157,6 +173,8 @@ impl Ask {
                 let name = serde_json::to_string(table)?;
                 frame(b'T', |out| write(out, rows, HashMap::from([(TABLE.to_string(), name)])))
             }
+            Ask::Keep(keep) => frame(b'K', |out| Ok(serde_json::to_writer(out, keep)?)),
+            Ask::Drop(table) => frame(b'G', |out| Ok(serde_json::to_writer(out, table)?)),
             Ask::Run(run) => frame(b'X', |out| Ok(serde_json::to_writer(out, run)?)),
             Ask::Forget => frame(b'F', |_| Ok(())),
         }
@@ -171,6 +189,8 @@ impl Ask {
                 let name = schema.metadata().get(TABLE).ok_or(FrameError::NoName)?;
                 Ask::Table { table: serde_json::from_str(name)?, rows }
             }
+            b'K' => Ask::Keep(serde_json::from_slice(&payload)?),
+            b'G' => Ask::Drop(serde_json::from_slice(&payload)?),
             b'X' => Ask::Run(serde_json::from_slice(&payload)?),
             b'F' => Ask::Forget,
             kind => return Err(FrameError::Kind(kind)),

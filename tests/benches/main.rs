@@ -8,6 +8,7 @@ mod apart;
 mod batch;
 mod batch_bare;
 mod batch_growth;
+mod broker_apart;
 mod checkpoint;
 mod cpu;
 mod growth;
@@ -19,6 +20,7 @@ mod query;
 mod restart;
 mod sizes;
 mod speed;
+mod sql;
 mod table;
 mod world;
 
@@ -35,6 +37,7 @@ const BENCHES: &[(&str, Measure)] = &[
     ("speed", |table, rounds| Box::pin(speed::measure(table, rounds))),
     ("batch", |table, rounds| Box::pin(batch::measure(table, rounds))),
     ("query", |table, rounds| Box::pin(query::measure(table, rounds))),
+    ("sql", |table, rounds| Box::pin(sql::measure(table, rounds))),
     ("latency", |table, rounds| Box::pin(latency::measure(table, rounds))),
     ("checkpoint", |table, rounds| Box::pin(checkpoint::measure(table, rounds))),
     ("hostile", |table, rounds| Box::pin(hostile::measure(table, rounds))),
@@ -60,8 +63,8 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .expect("a runtime starts");
-    if arguments.iter().any(|argument| argument == apart::BROKER) {
-        runtime.block_on(apart::be_a_broker());
+    if arguments.iter().any(|argument| argument == broker_apart::BROKER) {
+        runtime.block_on(broker_apart::be_a_broker());
         return ExitCode::SUCCESS;
     }
     let wishes = match Wishes::read(arguments.into_iter()) {

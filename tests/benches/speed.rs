@@ -16,7 +16,7 @@ use watershed_schemas::value::Value;
 use watershed_speed::SpeedNode;
 use watershed_store::Store;
 
-use crate::apart::{self, Apart};
+use crate::broker_apart::{BrokerApart, pin};
 use crate::cpu;
 use crate::table::{Table, median};
 use crate::world::{self, bare_consumer, project};
@@ -56,16 +56,16 @@ pub struct Pass {
 }
 
 pub async fn measure(table: &mut Table, rounds: usize) {
-    let broker = Apart::start();
+    let broker = BrokerApart::start();
     let filled = Filled::new(&broker.address).await;
     let own = std::process::id();
-    let pinned = apart::pin(broker.pid(), "1") && apart::pin(own, "0");
+    let pinned = pin(broker.pid(), "1") && pin(own, "0");
     if !pinned {
         println!("speed: cores cannot be assigned here, so the kernel assigns them");
     }
     let alone = compare(&filled, rounds).await;
-    apart::pin(broker.pid(), "0-1023");
-    apart::pin(own, "0-1023");
+    pin(broker.pid(), "0-1023");
+    pin(own, "0-1023");
     let all = compare(&filled, rounds).await;
     let rate = |pass: &Pass| pass.records / pass.seconds;
     let per_record = |pass: &Pass| pass.cpu / pass.records * 1e9;

@@ -166,6 +166,63 @@ async fn a_statement_sees_the_rows_of_the_one_who_asks_and_no_others() {
     assert!(seen > 100, "{seen} rows are too few to tell");
 }
 
+/// There is one worker, which keeps tables for statements to come.
+#[tokio::test]
+async fn callers_of_different_rows_take_turns_on_one_worker_and_see_their_own() {
+    for seed in 0..3 {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let folder = tempfile::tempdir().expect("a folder");
+        let whole = add_key(&folder, everything("whole"));
+        let one = KeyRequest { views: Some(vec!["trips_daily".to_string()]), ..everything("one") };
+        let one = add_key(&folder, one);
+        let filtered: Vec<(String, &str)> = filters()
+            .into_iter()
+            .map(|(filter, _)| (add_key(&folder, seeing(filter, filter)), filter))
+            .collect();
+        let keys = KeyStore::open(World::key_file(&folder)).expect("the file is ours");
+        let gate = Gate::new(Some(keys), None, Audit::default());
+        let (below, mut above) = (trips(&mut random, 300), trips(&mut random, 20));
+        let world = World::start(folder, settings(gate), &below, &above).await;
+        for turn in 0..60 {
+            if random.random_bool(0.4) {
+                above.extend(trips(&mut random, 3));
+                let watershed = offsets(&[(0, below.len() as i64), (1, 0)]);
+                world.live.open(&watershed, &[(0, above.clone()), (1, Vec::new())]);
+                world.live.reach(offsets(&[(0, (below.len() + above.len()) as i64), (1, 0)]));
+            }
+            let (key, filter) = filtered.choose(&mut random).expect("there are some");
+            let tables = ["trips_hourly", "batch.trips_hourly", "events.trips"];
+            let table = tables.choose(&mut random).expect("there are some");
+            let select = match random.random_range(0..3) {
+                0 => "*",
+                1 => "count(*) AS n",
+                _ => "city, line",
+            };
+            let order = if select.contains('(') { "" } else { "ORDER BY ALL" };
+            let theirs = format!("SELECT {select} FROM {table} {order}");
+            let (ours, place) = (
+                format!("SELECT {select} FROM {table} WHERE {filter} {order}"),
+                format!("seed {seed}, turn {turn}, {theirs} where {filter}"),
+            );
+            // Whoever comes first, the other one finds what that left.
+            let (under, with) = match random.random_bool(0.5) {
+                true => (world.sql(key, &theirs).await, world.sql(&whole, &ours).await),
+                false => {
+                    let with = world.sql(&whole, &ours).await;
+                    (world.sql(key, &theirs).await, with)
+                }
+            };
+            assert_eq!(under["data"], with["data"], "{place}");
+            if random.random_bool(0.3) {
+                let (status, problem) = world.sql_refused(&one, &theirs).await;
+                assert_eq!(status, 404, "{place}: {problem}");
+                let days = world.sql(&one, "SELECT sum(trips) AS n FROM trips_daily").await;
+                assert_eq!(days["data"][0]["n"], below.len() + above.len(), "{place}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_statement_names_no_table_beyond_its_grant() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use super::{World, above, below};
 use crate::support::serving::{DAY, HOUR, NEW_YEAR, Trip, offsets, trip};
 
-const TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_statement_sees_batch_and_live_at_the_coverage_that_it_names() {
@@ -194,7 +194,7 @@ async fn every_form_holds_the_same_rows() {
     assert_eq!(&ask("parquet").await[..4], b"PAR1");
 }
 
-fn random_trips(random: &mut ChaCha8Rng, count: usize) -> Vec<Trip> {
+pub(super) fn random_trips(random: &mut ChaCha8Rng, count: usize) -> Vec<Trip> {
     let mut one = || {
         let at = NEW_YEAR + random.random_range(0..4 * DAY / HOUR) * HOUR / 2;
         let city = ["Oslo", "Lima", "Pune", "Bonn"][random.random_range(0..4)];

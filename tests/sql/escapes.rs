@@ -74,7 +74,7 @@ const WRAPPERS: [&str; 9] = [
     "SELECT * FROM (SELECT * FROM ({}) AS a) AS b WHERE 1 = 1",
 ];
 
-const STATEMENTS: [(Aim, &str); 128] = [
+const STATEMENTS: [(Aim, &str); 136] = [
     (Outside, "ATTACH '{folder}/other.db'"),
     (Outside, "ATTACH '{folder}/other.db' AS other (READ_ONLY)"),
     (Outside, "ATTACH DATABASE IF NOT EXISTS '{folder}/x.db' AS x"),
@@ -207,6 +207,14 @@ const STATEMENTS: [(Aim, &str); 128] = [
     (Inside, "ALTER TABLE trips_daily ADD COLUMN x INTEGER"),
     (Inside, "VACUUM"),
     (Inside, "CHECKPOINT"),
+    (Inside, "WITH gone AS (DELETE FROM trips_daily RETURNING *) SELECT count(*) FROM gone"),
+    (Inside, "WITH gone AS MATERIALIZED (DELETE FROM trips_daily RETURNING *) FROM gone"),
+    (Inside, "WITH more AS (INSERT INTO trips_daily SELECT * FROM trips_daily RETURNING *) FROM more"),
+    (Inside, "WITH other AS (UPDATE trips_daily SET trips = 0 RETURNING *) FROM other"),
+    (Inside, "SELECT * FROM (WITH gone AS (DELETE FROM trips_daily RETURNING *) SELECT count(*) FROM gone)"),
+    (Outside, "WITH out AS (COPY (SELECT 1) TO '{folder}/out.csv') SELECT 1"),
+    (Inside, "SELECT setseed(0.5)"),
+    (Inside, "SELECT max(setseed(trips / 10)) FROM trips_daily"),
     (Inside, "FROM information_schema.tables"),
     (Inside, "FROM events.flights_of_another"),
 ];

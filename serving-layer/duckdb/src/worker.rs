@@ -1,13 +1,15 @@
 //! The worker: runs statements of people who are not trusted, in a process that can do nothing else.
 //!
-//! Guarantee: a statement sees the tables that it was handed and nothing beside: the database, in memory, is empty before
-//! and after each. Whatever it does, the process can open no file and no connection, has an address
-//! space and processor time that end, and is killed by its server at the statement's deadline. DuckDB's settings say the
-//! same once more, and are locked.
+//! Guarantee: a statement sees the tables that its server has made here and nothing beside, and leaves them as it found them:
+//! what DuckDB does not read as `SELECT` is not run, and what is runs in a transaction that may not write and is rolled back.
+//! Whatever it does, the process can open no file and no
+//! connection, has an address space and processor time that end, and is killed by its server at the statement's deadline.
+//! DuckDB's settings say the same once more, and are locked.
 
 mod confine;
 mod database;
 
+use std::collections::HashSet;
 use std::io::{self, ErrorKind, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,6 +22,9 @@ pub use database::{Database, Locks};
 
 /// Rows travel in pieces of about this size.
 const PIECE_BYTES: usize = 1 << 20;
+/// Statements that are known to have been read, and their length at most.
+const MOST_READ: usize = 256;
+const LONGEST_READ: usize = 16 << 10;
 
 /// Why a worker ends before its server wants it to.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +35,6 @@ pub enum WorkerError {
     Stream(#[from] io::Error),
     #[error(transparent)]
     Frame(#[from] FrameError),
-    #[error("its server asks out of turn")]
-    OutOfTurn,
     #[error("a statement broke off in the middle")]
     Broken,
     #[error(transparent)]
@@ -41,67 +44,85 @@ pub enum WorkerError {
 /// Serves one server until that closes the stream. `memory` is what the process may take beyond what it begins with.
 pub fn serve(memory: u64, input: &mut impl Read, output: &mut impl Write) -> Result<(), WorkerError> {
     // DuckDB reads of the system what it wants to know as long as it can.
-    let mut database = Database::open(memory, Locks::All)?;
+    let database = Database::open(memory, Locks::All)?;
+    let mut worker = Serving { database, unfit: None, read: HashSet::new() };
     let confined = confine(memory)?;
     send(output, &Reply::Ready(Ready { landlock: confined.landlock.clone() }))?;
-    loop {
-        let sql = match receive(input)? {
-            None => return Ok(()),
-            Some(Ask::Read { sql }) => sql,
-            // What was on its way when the statement before was refused.
-            Some(Ask::Table { .. } | Ask::Run(_)) => continue,
-            Some(Ask::Forget) => {
-                send(output, &Reply::Done(Done { truncated: false, again: confined.has_room() }))?;
-                continue;
-            }
-        };
+    while let Some(ask) = receive(input)? {
         // What a panic leaves behind is nothing to go on with.
-        let ended = catch_unwind(AssertUnwindSafe(|| statement(&mut database, &sql, input, output)));
-        let ended = ended.unwrap_or(Err(WorkerError::Broken))?;
-        // Before anybody hears that it is over.
-        database.empty()?;
-        match ended {
-            Ended::Done { truncated } => {
-                send(output, &Reply::Done(Done { truncated, again: confined.has_room() }))?;
-            }
-            Ended::Refused(refused) => send(output, &Reply::Refused(refused))?,
-            Ended::Closed => return Ok(()),
-        }
-    }
-}
-
-enum Ended {
-    Done { truncated: bool },
-    Refused(Refused),
-    Closed,
-}
-
-fn statement(
-    database: &mut Database,
-    sql: &str,
-    input: &mut impl Read,
-    output: &mut impl Write,
-) -> Result<Ended, WorkerError> {
-    match database.parse_tree(sql) {
-        Ok(tree) => send(output, &Reply::Read { tree })?,
-        Err(refused) => return Ok(Ended::Refused(refused)),
-    }
-    loop {
-        match receive(input)? {
-            None => return Ok(Ended::Closed),
-            Some(Ask::Table { table, rows }) => {
-                if let Err(refused) = database.add(&table, rows) {
-                    return Ok(Ended::Refused(refused));
+        let answered = catch_unwind(AssertUnwindSafe(|| worker.answer(ask, output)));
+        let Some(reply) = answered.unwrap_or(Err(WorkerError::Broken))? else { continue };
+        let again = |again: bool| again && confined.has_room();
+        send(
+            output,
+            &match reply {
+                Reply::Done(done) => Reply::Done(Done { again: again(done.again), ..done }),
+                Reply::Refused(refused) => {
+                    Reply::Refused(Refused { again: again(refused.again && !refused.too_large), ..refused })
                 }
+                other => other,
+            },
+        )?;
+    }
+    Ok(())
+}
+
+struct Serving {
+    database: Database,
+    /// Why the tables are not what they were to be.
+    unfit: Option<Refused>,
+    /// Statements that this process has read itself.
+    read: HashSet<String>,
+}
+
+impl Serving {
+    fn answer(&mut self, ask: Ask, output: &mut impl Write) -> Result<Option<Reply>, WorkerError> {
+        let changed = match ask {
+            Ask::Read { sql } => {
+                return Ok(Some(self.read(&sql).map_or_else(Reply::Refused, |tree| Reply::Read { tree })));
             }
-            Some(Ask::Run(run)) => return self::run(database, sql, &run, output),
-            Some(Ask::Forget) => return Ok(Ended::Done { truncated: false }),
-            Some(Ask::Read { .. }) => return Err(WorkerError::OutOfTurn),
+            Ask::Run(run) => {
+                let fit = match self.unfit.take() {
+                    None if self.read.contains(&run.sql) => Ok(()),
+                    None => self.read(&run.sql).map(drop),
+                    Some(unfit) => Err(unfit),
+                };
+                return match fit {
+                    Ok(()) => self::run(&mut self.database, &run, output).map(Some),
+                    Err(refused) => Ok(Some(Reply::Refused(refused))),
+                };
+            }
+            Ask::Forget => {
+                self.database.empty()?;
+                self.unfit = None;
+                return Ok(Some(Reply::Done(Done { truncated: false, again: true })));
+            }
+            // There is no use in more.
+            _ if self.unfit.is_some() => Ok(()),
+            Ask::Table { table, rows } => self.database.add(&table, rows),
+            Ask::Keep(keep) => self.database.keep(&keep.table, keep.rows),
+            Ask::Drop(table) => self.database.remove(&table),
+        };
+        if let Err(refused) = changed {
+            self.unfit = Some(Refused { again: false, ..refused });
         }
+        Ok(None)
+    }
+
+    /// The parse tree of what is nothing but `SELECT`.
+    fn read(&mut self, sql: &str) -> Result<String, Refused> {
+        let tree = self.database.parse_tree(sql)?;
+        if sql.len() <= LONGEST_READ {
+            if self.read.len() >= MOST_READ {
+                self.read.clear();
+            }
+            self.read.insert(sql.to_string());
+        }
+        Ok(tree)
     }
 }
 
-fn run(database: &Database, sql: &str, run: &Run, output: &mut impl Write) -> Result<Ended, WorkerError> {
+fn run(database: &mut Database, run: &Run, output: &mut impl Write) -> Result<Reply, WorkerError> {
     confine::limit_cpu(run.cpu_seconds)?;
     let mut piece: Vec<RecordBatch> = Vec::new();
     let (mut rows, mut bytes, mut piece_bytes, mut sent) = (0, 0, 0, false);
@@ -124,6 +145,7 @@ fn run(database: &Database, sql: &str, run: &Run, output: &mut impl Write) -> Re
                 position: None,
                 unknown: None,
                 too_large: true,
+                again: true,
             });
         }
         if piece_bytes > PIECE_BYTES {
@@ -133,9 +155,9 @@ fn run(database: &Database, sql: &str, run: &Run, output: &mut impl Write) -> Re
         }
         Ok(!truncated && broken.is_none())
     };
-    let schema = match database.run(sql, &run.parameters, &mut take) {
+    let schema = match database.run(&run.sql, &run.parameters, &mut take) {
         Ok(schema) => schema,
-        Err(refused) => return Ok(Ended::Refused(refused)),
+        Err(refused) => return Ok(Reply::Refused(refused)),
     };
     if let Some(error) = broken {
         return Err(error);
@@ -145,7 +167,7 @@ fn run(database: &Database, sql: &str, run: &Run, output: &mut impl Write) -> Re
         piece.push(RecordBatch::new_empty(schema));
     }
     flush(&mut piece, output)?;
-    Ok(Ended::Done { truncated })
+    Ok(Reply::Done(Done { truncated, again: true }))
 }
 
 fn flush(piece: &mut Vec<RecordBatch>, output: &mut impl Write) -> Result<(), WorkerError> {

@@ -10,8 +10,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use watershed_schemas::measure::ErrorBound;
 
+use super::handed::{Handed, HandedColumn};
 use super::names::{Names, Origin};
-use super::tables::{Handed, HandedColumn, shown};
+use super::tables::shown;
 use crate::answer::Block;
 
 #[derive(Debug)]

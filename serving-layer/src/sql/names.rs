@@ -20,8 +20,10 @@ const TABLE_FUNCTIONS: [&str; 8] = [
     "json_tree",
     "generate_subscripts",
 ];
-/// Functions of single values that tell of the process or its settings.
-const REFUSED_FUNCTIONS: [&str; 9] = [
+/// What a query may consist of. Other parts write.
+const QUERIES: [&str; 4] = ["SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"];
+/// Functions of single values that tell of the process or its settings, or change what they are for those who come later.
+const REFUSED_FUNCTIONS: [&str; 10] = [
     "current_setting",
     "getenv",
     "getvariable",
@@ -31,6 +33,7 @@ const REFUSED_FUNCTIONS: [&str; 9] = [
     "json_execute_serialized_sql",
     "query",
     "query_table",
+    "setseed",
 ];
 
 /// A statement, looked through.
@@ -174,6 +177,9 @@ impl Walk {
                 return unfit("SHOW is not offered here: ask GET /v1/views".to_string());
             }
             "SHOW_REF" | "PIVOT" | "STAR" | "POSITIONAL_REFERENCE" => self.all = true,
+            part if part.ends_with("_NODE") && !QUERIES.contains(&part) => {
+                return unfit("a part of the statement writes: a statement only reads here".to_string());
+            }
             "FUNCTION" if REFUSED_FUNCTIONS.contains(&function(node).as_str()) => {
                 return unfit(format!("the function {} is not offered here", function(node)));
             }

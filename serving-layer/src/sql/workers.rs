@@ -1,9 +1,10 @@
 //! Worker processes: as many statements run at once as there are workers, each in one of its own.
 //!
-//! Guarantee: whoever does not come to an end in time, or is not waited for any more, is killed. A worker serves the next
-//! statement only after it ended one cleanly.
+//! Guarantee: whoever does not come to an end in time, or is not waited for any more, is killed, and with it goes all that it
+//! held. A worker serves the next statement only after it ended one cleanly.
 
 use std::ffi::OsString;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,8 +12,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::runtime::Handle;
 use watershed_schemas::sql_worker::{Ask, FrameError, HEAD_BYTES, Head, Reply};
 
+use super::handed::Held;
 use crate::refusal::{Reason, Refusal};
 use crate::turns::{Turn, Turns};
 
@@ -41,6 +44,8 @@ pub struct Workers {
     pub settings: SqlSettings,
     idle: Mutex<Vec<Worker>>,
     turns: Turns,
+    /// Where their streams are followed.
+    runtime: Handle,
 }
 
 /// A process that is ready for a statement, or in the middle of one.
@@ -48,6 +53,14 @@ pub struct Worker {
     child: Child,
     input: ChildStdin,
     output: ChildStdout,
+    /// The tables that it has.
+    pub held: Vec<Held>,
+}
+
+/// A worker for one statement. Unless it is given back it is killed, and another one takes its place.
+pub struct Lent {
+    worker: Option<Worker>,
+    workers: Arc<Workers>,
 }
 
 /// Why a worker says no more.
@@ -64,9 +77,10 @@ pub enum WorkerError {
 }
 
 impl Workers {
+    /// Of the runtime that this is called on.
     pub fn new(settings: SqlSettings) -> Arc<Workers> {
         let turns = Turns::new(settings.workers);
-        Arc::new(Workers { settings, idle: Mutex::default(), turns })
+        Arc::new(Workers { settings, idle: Mutex::default(), turns, runtime: Handle::current() })
     }
 
     /// Starts processes ahead of the statements that they will run.
@@ -75,17 +89,10 @@ impl Workers {
             match Worker::start(&self.settings).await {
                 Ok((worker, landlock)) => {
                     tracing::info!(landlock, "a SQL worker is ready");
-                    self.give_back(worker);
+                    self.put(worker);
                 }
                 Err(error) => tracing::warn!(%error, "no SQL worker"),
             }
-        }
-    }
-
-    /// One more, for one that is gone.
-    pub async fn replace(&self) {
-        if let Ok((worker, _)) = Worker::start(&self.settings).await {
-            self.give_back(worker);
         }
     }
 
@@ -93,28 +100,69 @@ impl Workers {
         self.turns.wait().await
     }
 
-    /// A worker that is ready.
-    pub async fn take(&self) -> Result<Worker, Refusal> {
-        loop {
-            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some(mut worker) = idle else { break };
+    /// A worker that is ready: of those that suit best by what they hold, the one that was given back last.
+    pub async fn lend<S: Ord>(self: &Arc<Self>, suits: impl Fn(&[Held]) -> S) -> Result<Lent, Refusal> {
+        let lent = |worker| Lent { worker: Some(worker), workers: self.clone() };
+        while let Some(mut worker) = self.best(&suits) {
             if worker.is_alive() {
-                return Ok(worker);
+                return Ok(lent(worker));
             }
         }
         let started = Worker::start(&self.settings).await.map_err(|error| {
             tracing::error!(%error, "no SQL worker");
             Refusal::not_ready(error.to_string())
         });
-        started.map(|(worker, _)| worker)
+        started.map(|(worker, _)| lent(worker))
     }
 
-    /// After a clean end.
-    pub fn give_back(&self, worker: Worker) {
+    fn best<S: Ord>(&self, suits: impl Fn(&[Held]) -> S) -> Option<Worker> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let best = (0..idle.len()).max_by_key(|index| suits(&idle[*index].held))?;
+        Some(idle.remove(best))
+    }
+
+    fn put(&self, worker: Worker) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < self.settings.workers {
             idle.push(worker);
         }
+    }
+}
+
+impl Lent {
+    /// After a clean end.
+    pub fn give_back(mut self) {
+        if let Some(worker) = self.worker.take() {
+            self.workers.put(worker);
+        }
+    }
+}
+
+impl Deref for Lent {
+    type Target = Worker;
+
+    fn deref(&self) -> &Worker {
+        self.worker.as_ref().expect("it is lent until it is given back")
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Worker {
+        self.worker.as_mut().expect("it is lent until it is given back")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if self.worker.take().is_none() {
+            return;
+        }
+        let workers = self.workers.clone();
+        self.workers.runtime.spawn(async move {
+            if let Ok((worker, _)) = Worker::start(&workers.settings).await {
+                workers.put(worker);
+            }
+        });
     }
 }
 
@@ -128,7 +176,7 @@ impl Worker {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(WorkerError::Start)?;
         let (input, output) = child.stdin.take().zip(child.stdout.take()).ok_or(WorkerError::OutOfTurn)?;
-        let mut worker = Worker { child, input, output };
+        let mut worker = Worker { child, input, output, held: Vec::new() };
         match tokio::time::timeout(READY, worker.receive()).await {
             Ok(Ok(Reply::Ready(ready))) => Ok((worker, ready.landlock)),
             Ok(Ok(_)) => Err(WorkerError::OutOfTurn),

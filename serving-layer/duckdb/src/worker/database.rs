@@ -33,7 +33,7 @@ pub enum Locks {
 /// A database in memory, without any of the machine's files.
 pub struct Database {
     connection: duckdb::Connection,
-    /// What the statement was handed.
+    /// What it was handed.
     tables: BTreeSet<TableName>,
 }
 
@@ -84,11 +84,10 @@ impl Database {
 
     /// One `SELECT` as a tree.
     pub(super) fn parse_tree(&self, sql: &str) -> Result<String, Refused> {
-        let tree = self.connection.query_row(
-            "SELECT json_serialize_sql(?, skip_null := true, skip_empty := true, skip_default := true)",
-            [sql],
-            |row| row.get::<_, String>(0),
-        );
+        const READ: &str =
+            "SELECT json_serialize_sql(?, skip_null := true, skip_empty := true, skip_default := true)";
+        let tree = self.connection.prepare_cached(READ);
+        let tree = tree.and_then(|mut read| read.query_row([sql], |row| row.get::<_, String>(0)));
         let tree = tree.map_err(|error| refused(&error))?;
         #[derive(Deserialize)]
         struct Outcome {
@@ -101,48 +100,70 @@ impl Database {
     }
 
     /// Adds rows to a table, which the first ones make.
-    pub(super) fn add(&mut self, table: &TableName, rows: RecordBatch) -> Result<(), Refused> {
-        self.tables.insert(table.clone());
-        let schema = table.schema.as_deref().unwrap_or("main");
-        let columns = rows.schema();
-        let columns: Result<Vec<String>, Refused> = (columns.fields().iter())
-            .map(|field| {
-                let kind = sql_type(field.data_type())
-                    .ok_or_else(|| plain(format!("column {} has no type in SQL", field.name())))?;
-                Ok(format!("{} {kind}", quoted(field.name())))
-            })
-            .collect();
-        let made = format!(
-            "CREATE SCHEMA IF NOT EXISTS {}; CREATE TABLE IF NOT EXISTS {}.{} ({})",
-            quoted(schema),
-            quoted(schema),
-            quoted(&table.name),
-            columns?.join(", ")
-        );
+    pub fn add(&mut self, table: &TableName, rows: RecordBatch) -> Result<(), Refused> {
+        if self.tables.insert(table.clone()) {
+            let columns = columns(&rows.schema())?;
+            let made = match &table.schema {
+                Some(schema) => format!("CREATE SCHEMA IF NOT EXISTS {};", quoted(schema)),
+                None => String::new(),
+            };
+            let made = format!("{made} CREATE TABLE {} ({columns})", path(table));
+            self.connection.execute_batch(&made).map_err(|error| refused(&error))?;
+        }
         let append = || {
-            self.connection.execute_batch(&made)?;
-            let mut appender = self.connection.appender_to_db(&table.name, schema)?;
+            let mut appender = self.connection.appender_to_db(&table.name, schema(table))?;
             appender.append_record_batch(rows)?;
             appender.flush()
         };
         append().map_err(|error| refused(&error))
     }
 
-    /// Drops what the statement was handed; it can have made nothing itself.
+    /// Keeps the rows of a table that came first. They are never deleted, so what came behind them has higher numbers,
+    /// however often that was replaced.
+    pub fn keep(&mut self, table: &TableName, rows: usize) -> Result<(), Refused> {
+        let others = format!("DELETE FROM {} WHERE rowid >= {rows}", path(table));
+        self.connection.execute_batch(&others).map_err(|error| refused(&error))
+    }
+
+    /// Drops a table that it was handed.
+    pub fn remove(&mut self, table: &TableName) -> Result<(), Refused> {
+        self.tables.remove(table);
+        let dropped = self.connection.execute_batch(&format!("DROP TABLE {}", path(table)));
+        dropped.map_err(|error| refused(&error))
+    }
+
+    /// Drops all that it was handed; no statement can have made anything itself.
     pub(super) fn empty(&mut self) -> Result<(), EngineError> {
         while let Some(table) = self.tables.pop_first() {
-            let schema = quoted(table.schema.as_deref().unwrap_or("main"));
-            let drop = format!("DROP TABLE IF EXISTS {schema}.{}", quoted(&table.name));
             // A table whose making failed may lack its schema too.
-            let made = format!("CREATE SCHEMA IF NOT EXISTS {schema}");
+            let made = format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema(&table)));
             self.connection.execute_batch(&made)?;
-            self.connection.execute_batch(&drop)?;
+            self.connection.execute_batch(&format!("DROP TABLE IF EXISTS {}", path(&table)))?;
         }
         Ok(())
     }
 
-    /// Gives the result to `take`, piece by piece, until that has enough.
-    pub(super) fn run(
+    /// Gives the result to `take`, piece by piece, until that has enough. The statement may not write, and nothing of what
+    /// it does stays.
+    pub fn run(
+        &mut self,
+        sql: &str,
+        parameters: &Parameters,
+        take: &mut impl FnMut(RecordBatch) -> Result<bool, Refused>,
+    ) -> Result<SchemaRef, Refused> {
+        self.ours("BEGIN TRANSACTION READ ONLY")?;
+        let ended = self.select(sql, parameters, take);
+        self.ours("ROLLBACK").map_err(|refused| Refused { again: false, ..refused })?;
+        ended
+    }
+
+    /// A statement of our own.
+    fn ours(&self, sql: &str) -> Result<(), Refused> {
+        let done = self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
+        done.map(drop).map_err(|error| refused(&error))
+    }
+
+    fn select(
         &self,
         sql: &str,
         parameters: &Parameters,
@@ -160,6 +181,25 @@ impl Database {
         }
         Ok(schema)
     }
+}
+
+fn schema(table: &TableName) -> &str {
+    table.schema.as_deref().unwrap_or("main")
+}
+
+/// A table's name in a statement of ours.
+fn path(table: &TableName) -> String {
+    format!("{}.{}", quoted(schema(table)), quoted(&table.name))
+}
+
+/// Columns of a table as a statement names them that makes it.
+fn columns(schema: &SchemaRef) -> Result<String, Refused> {
+    let column = |field: &std::sync::Arc<arrow::datatypes::Field>| {
+        let kind = sql_type(field.data_type());
+        let kind = kind.ok_or_else(|| plain(format!("column {} has no type in SQL", field.name())))?;
+        Ok(format!("{} {kind}", quoted(field.name())))
+    };
+    Ok(schema.fields().iter().map(column).collect::<Result<Vec<_>, Refused>>()?.join(", "))
 }
 
 /// The parameters' values in the order of the statement's own numbers.
@@ -216,7 +256,7 @@ fn refused(error: &duckdb::Error) -> Refused {
 
 fn plain(message: String) -> Refused {
     let too_large = wants_memory(&message);
-    Refused { message, position: None, unknown: None, too_large }
+    Refused { message, position: None, unknown: None, too_large, again: true }
 }
 
 /// What DuckDB says where the system has no more for it.
@@ -234,6 +274,7 @@ fn told(text: &str) -> Option<Refused> {
         position: told.position.and_then(|position| position.parse().ok()),
         unknown: told.name.filter(|_| is_name),
         too_large,
+        again: true,
     })
 }
 
