@@ -62,6 +62,14 @@ impl Held {
         }
     }
 
+    /// How many values it counts.
+    fn items(&self) -> usize {
+        match self {
+            Held::Sketch(sketch) => sketch.num_active_items(),
+            Held::Counted(image) => entries(image).count(),
+        }
+    }
+
     fn sketch_mut(&mut self) -> &mut Sketch {
         if let Held::Counted(image) = self {
             *self = Held::Sketch(Box::new(read(image)));
@@ -116,19 +124,16 @@ impl TopKStates {
     /// same in any order.
     fn add_pairs(&mut self, codes: &Codes, pairs: &[Pair]) -> bool {
         let fits = |of_row: &[Pair]| {
-            let held =
-                self.sketches[of_row[0].row as usize].as_ref().map_or(0, |held| held.num_active_items());
+            let held = self.sketches[of_row[0].row as usize].as_ref().map_or(0, Held::items);
             held + of_row.len() <= EXACT_ITEMS
         };
         if !pairs.chunk_by(|a, b| a.row == b.row).all(fits) {
             return false;
         }
         for Pair { row, code, count } in pairs {
-            let Some(text) = codes.text(*code) else { continue };
-            let count = u64::from(*count);
-            self.added = (self.added.0 + count, self.added.1 + count * text.len() as u64);
-            let held = self.sketches[*row as usize].get_or_insert_with(|| Box::new(sketch()));
-            held.update_with_count_ref(text, count);
+            if let Some(text) = codes.text(*code) {
+                self.add(*row, text, u64::from(*count));
+            }
         }
         true
     }
