@@ -87,7 +87,7 @@ pub fn duckdb(files: &[PathBuf]) -> (f64, Totals) {
     let paths: Vec<String> = files.iter().map(|path| format!("'{}'", path.display())).collect();
     let sql = format!(
         "WITH events AS (
-           SELECT site, time_bucket(INTERVAL '6 hours', at) AS shift, device, part, value
+           SELECT site, time_bucket(INTERVAL '6 hours', \"at\") AS shift, device, part, value
            FROM read_parquet([{}])
          ), parts AS (
            SELECT site, shift, list({{'part': part, 'count': n}} ORDER BY n DESC, part)[1:3] AS parts
