@@ -69,10 +69,17 @@ impl KafkaLog {
         Ok(value)
     }
 
-    fn admin(&self) -> Result<(AdminClient<Plain>, AdminOptions), LogError> {
+    /// One client for all questions: the end of one is waited for up to a tenth of a second.
+    fn admin(&self) -> Result<(&AdminClient<Plain>, AdminOptions), LogError> {
         let settings = self.settings();
-        let created = settings.admin()?.create_with_context(Plain);
-        let admin = created.map_err(|error| crate::fault::fault(&settings.brokers, error))?;
+        let admin = match self.admin_client().get() {
+            Some(admin) => admin,
+            None => {
+                let created = settings.admin()?.create_with_context(Plain);
+                let admin = created.map_err(|error| crate::fault::fault(&settings.brokers, error))?;
+                self.admin_client().get_or_init(|| admin)
+            }
+        };
         let timeout = Some(settings.timeout);
         Ok((admin, AdminOptions::new().request_timeout(timeout).operation_timeout(timeout)))
     }

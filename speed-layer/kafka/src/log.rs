@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use rdkafka::admin::AdminClient;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
@@ -30,6 +31,8 @@ pub struct KafkaLog {
 pub(crate) struct Inner {
     pub settings: KafkaSettings,
     consumer: BaseConsumer<Plain>,
+    /// Made when it is first needed.
+    admin: OnceLock<AdminClient<Plain>>,
     /// The partitions that each topic was last seen with. They never become fewer.
     partitions: Mutex<HashMap<String, usize>>,
     /// Whether it was said that the brokers do not tell topics' settings.
@@ -42,11 +45,16 @@ impl KafkaLog {
         let created = settings.consumer(None)?.create_with_context(Plain);
         let consumer = created.map_err(|error| fault(&settings.brokers, error))?;
         let (partitions, settings_are_hidden) = (Mutex::default(), AtomicBool::new(false));
-        Ok(KafkaLog { inner: Arc::new(Inner { settings, consumer, partitions, settings_are_hidden }) })
+        let admin = OnceLock::new();
+        Ok(KafkaLog { inner: Arc::new(Inner { settings, consumer, admin, partitions, settings_are_hidden }) })
     }
 
     pub fn settings(&self) -> &KafkaSettings {
         &self.inner.settings
+    }
+
+    pub(crate) fn admin_client(&self) -> &OnceLock<AdminClient<Plain>> {
+        &self.inner.admin
     }
 
     /// How many partitions a topic has, or `None` if there is no such topic.
