@@ -76,10 +76,10 @@ pub fn assert_same(left: &StateTable, right: &StateTable) {
 fn long_run(labels: usize, length: usize) -> Vec<Specimen> {
     let event = |index: usize| Specimen {
         at: (index * 7_919 % 20) as i64 * HOUR + index as i64,
-        flag: (index % 3 > 0).then_some(index % 2 == 0),
+        flag: (!index.is_multiple_of(3)).then_some(index.is_multiple_of(2)),
         small: Some((index % 11) as i32 - 5),
-        real: (index % 5 > 0).then(|| (index % 400) as f64 / 8.0 - 25.0),
-        label: (index % 7 > 0).then(|| format!("{:0length$}", index * 31 % labels)),
+        real: (!index.is_multiple_of(5)).then(|| (index % 400) as f64 / 8.0 - 25.0),
+        label: (!index.is_multiple_of(7)).then(|| format!("{:0length$}", index * 31 % labels)),
         ..Specimen::blank(index)
     };
     (0..2_500).map(event).collect()

@@ -192,7 +192,7 @@ fn whole_cells_of_many_values_have_the_folds_states() {
     let sql = ["count(DISTINCT big) AS n", "median(small) AS middle", "approx_top_k(label, 2) AS top"];
     let view = view(&["flag"], &sql.map(str::to_string), None);
     let event = |index: usize| Specimen {
-        flag: Some(index % 7 == 0),
+        flag: Some(index.is_multiple_of(7)),
         big: Some((index * 7_919 % 5_000) as i64),
         small: Some((index * 104_729 % 20_011) as i32 - 9_000),
         label: Some(format!("label {}", index * index % 701)),
