@@ -1,4 +1,4 @@
-//! Requests per second of a hot question over actix returning a constant of the same size, asked by the same client.
+//! Requests per second of a hot question, and their p99, over actix returning a constant of the same size, asked by the same client.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use serde_json::json;
 use watershed_batch::Outcome;
 
-use crate::table::{Table, median};
+use crate::table::{Table, median, percentile};
 use crate::world::World;
 
 const RECORDS: i64 = 200_000;
@@ -36,37 +36,26 @@ pub async fn measure(table: &mut Table, rounds: usize) {
     let (ours_url, body) = (world.platform.url("/v1/query"), question.to_string());
     let constant = Constant::start(answer.to_string()).await;
     let bare_url = format!("http://{}/v1/query", constant.address);
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    let mut quiet = Vec::new();
     for _ in 0..rounds {
-        ours.push(load(&ours_url, &body).await);
-        bare.push(load(&bare_url, &body).await);
+        quiet.push((load(&ours_url, &body).await, load(&bare_url, &body).await));
         assert_eq!(
             world.platform.ask(&question).await.1["data"],
             answer["data"],
             "the answer stays the same"
         );
     }
-    let (mut moving, mut beside) = (Vec::new(), Vec::new());
-    let mut sent = RECORDS;
+    let (mut moving, mut sent) = (Vec::new(), RECORDS);
     for _ in 0..rounds {
         let stop = Arc::new(AtomicBool::new(false));
         let coming = world.keep_coming(sent, &stop);
-        moving.push(load(&ours_url, &body).await);
-        beside.push(load(&bare_url, &body).await);
+        moving.push((load(&ours_url, &body).await, load(&bare_url, &body).await));
         stop.store(true, Ordering::Release);
         sent = coming.await.expect("the producer ends");
         world.until_readings(sent).await;
     }
-    let ratios = moving.iter().zip(&beside).map(|(ours, bare)| ours / bare).collect();
-    table.add(
-        "the same while a thousand records a second arrive",
-        format!("{:.0} requests/s", median(&moving)),
-        format!("{:.0} requests/s", median(&beside)),
-        ratios,
-    );
-    let ratios = ours.iter().zip(&bare).map(|(ours, bare)| ours / bare).collect();
-    let shown = |rates: &[f64]| format!("{:.0} requests/s", median(rates));
-    table.add("hot query over actix returning a constant", shown(&ours), shown(&bare), ratios);
+    add(table, "hot query over actix returning a constant", &quiet);
+    add(table, "the same while a thousand records a second arrive", &moving);
     constant.handle.stop(true).await;
     world.stop().await;
 }
@@ -100,25 +89,49 @@ impl Constant {
     }
 }
 
-/// Requests per second of a few clients that ask one after another.
-async fn load(url: &str, body: &str) -> f64 {
+/// What a few clients met with.
+struct Load {
+    requests_per_second: f64,
+    p99_ms: f64,
+}
+
+fn add(table: &mut Table, name: &str, rounds: &[(Load, Load)]) {
+    type Figure = fn(&Load) -> f64;
+    let figures: [(&str, &str, Figure); 2] =
+        [("requests", "requests/s", |load| load.requests_per_second), ("p99", "ms", |load| load.p99_ms)];
+    for (what, unit, figure) in figures {
+        let (ours, bare): (Vec<f64>, Vec<f64>) =
+            rounds.iter().map(|(ours, bare)| (figure(ours), figure(bare))).unzip();
+        let shown = |figures: &[f64]| match what {
+            "p99" => format!("{:.2} {unit}", median(figures)),
+            _ => format!("{:.0} {unit}", median(figures)),
+        };
+        let ratios = ours.iter().zip(&bare).map(|(ours, bare)| ours / bare).collect();
+        table.add(&format!("{name}, {what}"), shown(&ours), shown(&bare), ratios);
+    }
+}
+
+/// A few clients ask one after another.
+async fn load(url: &str, body: &str) -> Load {
     let begun = Instant::now();
     let clients = (0..CLIENTS).map(|_| {
         let (url, body) = (url.to_string(), body.to_string());
         tokio::spawn(async move {
             let client = support::serving::client();
-            let mut answered = 0_u64;
+            let mut taken = Vec::new();
             while begun.elapsed() < ROUND {
+                let asked = Instant::now();
                 let request = client.post(&url).header("content-type", "application/json").body(body.clone());
                 let reply = request.send().await.expect("an answer");
                 assert_eq!(reply.status(), 200);
                 reply.bytes().await.expect("a body");
-                answered += 1;
+                taken.push(asked.elapsed().as_secs_f64() * 1e3);
             }
-            answered
+            taken
         })
     });
-    let answered = futures::future::join_all(clients).await;
-    let total: u64 = answered.into_iter().map(|client| client.expect("the client ends")).sum();
-    total as f64 / begun.elapsed().as_secs_f64()
+    let taken = futures::future::join_all(clients).await;
+    let mut taken: Vec<f64> = taken.into_iter().flat_map(|client| client.expect("the client ends")).collect();
+    let requests_per_second = taken.len() as f64 / begun.elapsed().as_secs_f64();
+    Load { requests_per_second, p99_ms: percentile(&mut taken, 0.99) }
 }
