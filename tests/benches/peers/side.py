@@ -4,6 +4,7 @@ The first line a peer writes says who it is and what it leaves out of the job. T
 file of events, which it aggregates from nothing, and every line it writes is what that took and what came of it.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -15,7 +16,8 @@ def started():
     known = [os.getpid()]
     for process in known:
         for task in os.listdir(f"/proc/{process}/task"):
-            with open(f"/proc/{process}/task/{task}/children") as children:
+            # A thread may end while its siblings are looked at.
+            with contextlib.suppress(FileNotFoundError), open(f"/proc/{process}/task/{task}/children") as children:
                 known.extend(int(child) for child in children.read().split())
     return known[1:]
 
