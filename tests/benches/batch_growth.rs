@@ -39,7 +39,7 @@ pub async fn measure(table: &mut Table, rounds: usize) {
         x: "events landed before".to_string(),
         y: "seconds".to_string(),
         series: vec![
-            ("10,000 new events of one day".to_string(), by_history),
+            ("10,000 new events".to_string(), by_history),
             ("everything made anew".to_string(), full),
         ],
     });
