@@ -178,7 +178,7 @@ async fn prepare(job: &Job, started_ms: i64) -> Result<Result<Prepared, Manifest
         identity::recognise_records(job, base.as_ref(), &bounds).await?;
         Ok(bounds)
     };
-    // Side by side: each question takes a client of its own, and with it most of its time.
+    // Side by side: both wait for the brokers most of their time.
     let ((), bounds) = tokio::try_join!(identity::refuse_compacted(job), bounds)?;
     let Options { full, accept_gap, .. } = job.options;
     let wishes = Wishes { full, accept_gap, other_topic: recognised.accepted };
