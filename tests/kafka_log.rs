@@ -3,30 +3,48 @@
 //! Each check runs against the embedded broker, and against the Kafka at `WATERSHED_TEST_KAFKA` when that is set.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminOptions, NewPartitions};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use watershed_kafka::{Creation, KafkaLog, KafkaProducer, KafkaSettings, ProducerRecord};
+use watershed_kafka::{Creation, Fetching, KafkaLog, KafkaProducer, KafkaSettings, ProducerRecord};
 use watershed_schemas::log::{Delivery, Log, LogError, Reader, Subscription};
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 
 use crate::support::kafka::{EmbeddedBroker, PATIENCE, Sent, Target, block_on, eventually, numbered, unique};
 
-/// Runs a check against every Kafka there is.
-fn everywhere(check: fn(&Target)) {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let embedded = Target::embedded(EmbeddedBroker::in_dir(dir.path()));
-    for target in [Some(embedded), Target::external()].into_iter().flatten() {
-        println!("against {}", target.name);
-        check(&target);
+/// A Kafka, and how records are fetched from it.
+struct Way<'a> {
+    target: &'a Target,
+    fetch: Fetching,
+}
+
+impl Deref for Way<'_> {
+    type Target = Target;
+
+    fn deref(&self) -> &Target {
+        self.target
     }
 }
 
-fn log(target: &Target) -> KafkaLog {
-    KafkaLog::connect(KafkaSettings::new(target.address())).expect("the settings are sound")
+/// Runs a check against every Kafka there is, by batches and by messages.
+fn everywhere(check: fn(&Way)) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let embedded = Target::embedded(EmbeddedBroker::in_dir(dir.path()));
+    for target in [Some(embedded), Target::external()].iter().flatten() {
+        for fetch in [Fetching::Batches, Fetching::Messages] {
+            println!("against {} by {fetch:?}", target.name);
+            check(&Way { target, fetch });
+        }
+    }
+}
+
+fn log(way: &Way) -> KafkaLog {
+    let settings = KafkaSettings { fetch: way.fetch, ..KafkaSettings::new(way.address()) };
+    KafkaLog::connect(settings).expect("the settings are sound")
 }
 
 fn settings(pairs: &[(&str, &str)]) -> KafkaSettings {
@@ -575,6 +593,12 @@ fn a_producer_says_where_each_record_lies_or_why_it_lies_nowhere() {
 #[test]
 fn a_position_passes_offsets_that_hold_no_records() {
     let Some(target) = Target::external() else { return };
+    for fetch in [Fetching::Batches, Fetching::Messages] {
+        pass_holes(&Way { target: &target, fetch });
+    }
+}
+
+fn pass_holes(target: &Way) {
     let topic = target.new_topic(1);
     let producer: BaseProducer = target.client(&[("transactional.id", &unique("transaction"))]);
     producer.init_transactions(PATIENCE).unwrap();
@@ -590,7 +614,7 @@ fn a_position_passes_offsets_that_hold_no_records() {
     };
     send("kept", true);
     send("dropped", false);
-    let log = log(&target);
+    let log = log(target);
     // Two records and a control record each, and nothing but holes at the end.
     assert_eq!(log.bounds(&topic).unwrap(), [(Partition(0), range(0, 6))]);
     let wanted = [(0, Some("kept a".to_string())), (1, Some("kept b".to_string()))];

@@ -15,6 +15,7 @@ mod diff;
 mod end_to_end;
 mod epochs;
 mod expressions;
+mod fetching;
 mod following;
 mod gap;
 mod http;

@@ -46,8 +46,20 @@ pub struct Settings {
 pub struct Kafka {
     /// `host:port,…`; none: the embedded broker.
     pub brokers: Names,
+    pub fetch: Fetch,
     /// Handed to librdkafka as it is.
     pub client: Dict,
+}
+
+/// How records are fetched from Kafka.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fetch {
+    /// Whole batches, where connections are plain.
+    #[default]
+    Batches,
+    /// Message by message, by librdkafka.
+    Messages,
 }
 
 /// The embedded broker.

@@ -9,13 +9,13 @@ use anyhow::bail;
 use tokio::net::TcpStream;
 use watershed_batch::BatchError;
 use watershed_broker::{Broker, BrokerConfig, BrokerError, FsyncPolicy, Owner, owner};
-use watershed_kafka::{Creation, KafkaLog, KafkaProducer, KafkaSettings};
+use watershed_kafka::{Creation, Fetching, KafkaLog, KafkaProducer, KafkaSettings};
 use watershed_schemas::identity::compacts;
 use watershed_schemas::log::Log;
 use watershed_schemas::project::Project;
 use watershed_store::Store;
 
-use crate::config::Settings;
+use crate::config::{Fetch, Settings};
 use crate::project::Workspace;
 use crate::security::{self, Listener};
 
@@ -48,7 +48,8 @@ impl Kafka {
                 "{store} is no folder for the embedded broker's log: set broker.dir, or kafka.brokers to use a real Kafka"
             );
         }
-        Kafka::embedded(start(settings, &settings.broker.listen.0, dir.as_deref()).await?)
+        let broker = start(settings, &settings.broker.listen.0, dir.as_deref()).await?;
+        Kafka::embedded(broker, settings.kafka.fetch)
     }
 
     /// For a service beside the broker: a real Kafka, or an embedded broker that runs already.
@@ -74,24 +75,31 @@ impl Kafka {
             );
         };
         // Not on broker.listen: nobody else shall find a broker that is gone in a moment.
-        Kafka::embedded(start(&workspace.settings, "127.0.0.1:0", Some(&dir)).await?)
+        let broker = start(&workspace.settings, "127.0.0.1:0", Some(&dir)).await?;
+        Kafka::embedded(broker, workspace.settings.kafka.fetch)
     }
 
     /// A Kafka that the settings or the command line name, with what `[kafka.client]` says to it.
     pub fn named(brokers: &str, settings: &Settings) -> anyhow::Result<Kafka> {
-        Kafka::at(brokers, security::with_secrets(settings.client()?)?, None)
+        let client = security::with_secrets(settings.client()?)?;
+        Kafka::at(brokers, client, settings.kafka.fetch, None)
     }
 
-    fn embedded(broker: Broker) -> anyhow::Result<Kafka> {
-        Kafka::at(&broker.address().to_string(), BTreeMap::new(), Some(broker))
+    fn embedded(broker: Broker, fetch: Fetch) -> anyhow::Result<Kafka> {
+        Kafka::at(&broker.address().to_string(), BTreeMap::new(), fetch, Some(broker))
     }
 
     fn at(
         brokers: &str,
         client: BTreeMap<String, String>,
+        fetch: Fetch,
         embedded: Option<Broker>,
     ) -> anyhow::Result<Kafka> {
-        let settings = KafkaSettings { client, ..KafkaSettings::new(brokers) };
+        let fetch = match fetch {
+            Fetch::Batches => Fetching::Batches,
+            Fetch::Messages => Fetching::Messages,
+        };
+        let settings = KafkaSettings { client, fetch, ..KafkaSettings::new(brokers) };
         let log = KafkaLog::connect(settings.clone())?;
         Ok(Kafka { settings, log, embedded })
     }
@@ -167,7 +175,7 @@ async fn find(workspace: &Workspace, store: &Store) -> anyhow::Result<Option<Kaf
     let Some(address) = address else { return Ok(None) };
     match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&address)).await {
         // Settings for a real Kafka (TLS, credentials) mean nothing to the embedded broker.
-        Ok(Ok(_)) => Kafka::at(&address, BTreeMap::new(), None).map(Some),
+        Ok(Ok(_)) => Kafka::at(&address, BTreeMap::new(), settings.kafka.fetch, None).map(Some),
         _ => Ok(None),
     }
 }

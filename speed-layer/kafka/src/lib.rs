@@ -1,4 +1,4 @@
-//! Kafka: the log, its producer and its administration, by librdkafka.
+//! Kafka: the log, its producer and its administration, by librdkafka; records themselves come as whole batches.
 //!
 //! Nothing is lost in silence here: an offset that the broker does not hold is an error, never a
 //! jump elsewhere; positions come from the caller, never from the consumer group; a position moves
@@ -7,7 +7,9 @@
 mod admin;
 mod context;
 mod fault;
+mod fetch;
 mod log;
+mod messages;
 mod producer;
 mod queue;
 mod reader;
@@ -18,4 +20,4 @@ mod topic_id;
 pub use admin::Creation;
 pub use log::KafkaLog;
 pub use producer::{KafkaProducer, ProducerRecord};
-pub use settings::KafkaSettings;
+pub use settings::{Fetching, KafkaSettings};

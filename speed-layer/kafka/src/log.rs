@@ -16,6 +16,8 @@ use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
 
 use crate::context::{Member, Plain};
 use crate::fault::{fault, topic_fault, unavailable};
+use crate::fetch::{Batches, Fetch};
+use crate::messages::{MemberMessages, ReaderMessages};
 use crate::reader::KafkaReader;
 use crate::settings::KafkaSettings;
 use crate::subscription::KafkaSubscription;
@@ -104,7 +106,7 @@ impl Log for KafkaLog {
         let created = config.create_with_context(Member::new(topic));
         let consumer: BaseConsumer<Member> = created.map_err(|error| self.inner.fault(error))?;
         consumer.subscribe(&[topic]).map_err(|error| self.inner.fault(error))?;
-        Ok(Box::new(KafkaSubscription::new(Arc::clone(&self.inner), topic, consumer)))
+        Ok(Box::new(KafkaSubscription::new(Arc::clone(&self.inner), topic, consumer)?))
     }
 
     fn topic_id(&self, topic: &str) -> Result<Option<TopicId>, LogError> {
@@ -125,6 +127,28 @@ impl Log for KafkaLog {
 }
 
 impl Inner {
+    /// What reads one partition.
+    pub fn fetch(self: &Arc<Self>, topic: &str) -> Result<Box<dyn Fetch>, LogError> {
+        let log = Arc::clone(self);
+        Ok(match self.settings.fetch()? {
+            Some(settings) => Box::new(Batches::new(log, topic, settings)?),
+            None => Box::new(ReaderMessages::new(log, topic)?),
+        })
+    }
+
+    /// What reads the partitions that a member holds.
+    pub fn fetch_of(
+        self: &Arc<Self>,
+        topic: &str,
+        member: &Arc<BaseConsumer<Member>>,
+    ) -> Result<Box<dyn Fetch>, LogError> {
+        let log = Arc::clone(self);
+        Ok(match self.settings.fetch()? {
+            Some(settings) => Box::new(Batches::new(log, topic, settings)?),
+            None => Box::new(MemberMessages::new(log, topic, Arc::clone(member))),
+        })
+    }
+
     pub fn fault(&self, error: KafkaError) -> LogError {
         fault(&self.settings.brokers, error)
     }

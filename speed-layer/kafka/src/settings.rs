@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use watershed_schemas::log::LogError;
+use watershed_wire::FetchSettings;
+
+use crate::fault::fault;
 
 /// How Kafka is reached.
 #[derive(Clone, Debug)]
@@ -17,12 +20,25 @@ pub struct KafkaSettings {
     pub client: BTreeMap<String, String>,
     /// How long a question to the brokers (metadata, offsets, topics) may take.
     pub timeout: Duration,
+    pub fetch: Fetching,
+}
+
+/// How records are fetched. Groups, producers and administration are librdkafka's in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fetching {
+    /// Whole batches over plain connections of our own; by messages where only librdkafka can reach the brokers (TLS,
+    /// SASL) or is asked to choose among replicas (`client.rack`).
+    #[default]
+    Batches,
+    /// Message by message, by librdkafka.
+    Messages,
 }
 
 impl KafkaSettings {
     /// Settings for these brokers, with nothing passed through.
     pub fn new(brokers: impl Into<String>) -> Self {
-        KafkaSettings { brokers: brokers.into(), client: BTreeMap::new(), timeout: Duration::from_secs(10) }
+        let (client, timeout, fetch) = (BTreeMap::new(), Duration::from_secs(10), Fetching::default());
+        KafkaSettings { brokers: brokers.into(), client, timeout, fetch }
     }
 
     /// A consumer that never resolves an offset by itself; `group` for a member of a consumer group.
@@ -36,6 +52,53 @@ impl KafkaSettings {
             config.set("partition.assignment.strategy", "cooperative-sticky");
         }
         Ok(config)
+    }
+
+    /// How records are fetched with these settings.
+    pub fn fetching(&self) -> Result<Fetching, LogError> {
+        Ok(if self.fetch()?.is_some() { Fetching::Batches } else { Fetching::Messages })
+    }
+
+    /// How batches are fetched; `None` if records are fetched by messages. What librdkafka would heed is heeded.
+    pub(crate) fn fetch(&self) -> Result<Option<FetchSettings>, LogError> {
+        if self.fetch == Fetching::Messages {
+            return Ok(None);
+        }
+        let config = self.consumer(None)?.create_native_config();
+        let config = config.map_err(|error| fault(&self.brokers, error))?;
+        let text = |name: &str| config.get(name).map_err(|error| fault(&self.brokers, error));
+        let number = |name: &str| {
+            let found = text(name)?;
+            found.parse::<u32>().map_err(|_| LogError::Setting {
+                setting: name.to_string(),
+                reason: format!("found {found:?}, expected a number"),
+            })
+        };
+        let bytes = |name: &str| number(name).map(|bytes| i32::try_from(bytes).unwrap_or(i32::MAX));
+        let milliseconds = |name: &str| number(name).map(|time| Duration::from_millis(time.into()));
+        let bootstrap: Option<Vec<String>> = self.brokers.split(',').map(plain_address).collect();
+        let Some(bootstrap) =
+            bootstrap.filter(|_| text("security.protocol").is_ok_and(|name| name == "plaintext"))
+        else {
+            return Ok(None);
+        };
+        if !text("client.rack")?.is_empty() {
+            return Ok(None);
+        }
+        // What one answer holds is all that lies in memory, as librdkafka's queue would.
+        let most =
+            bytes("queued.max.messages.kbytes")?.saturating_mul(1 << 10).min(bytes("fetch.max.bytes")?);
+        Ok(Some(FetchSettings {
+            bootstrap,
+            client_id: text("client.id")?,
+            max_wait: milliseconds("fetch.wait.max.ms")?,
+            min_bytes: bytes("fetch.min.bytes")?,
+            max_bytes: most,
+            partition_max_bytes: bytes("max.partition.fetch.bytes")?,
+            request_timeout: self.timeout,
+            reconnect_backoff: milliseconds("reconnect.backoff.ms")?,
+            reconnect_backoff_max: milliseconds("reconnect.backoff.max.ms")?,
+        }))
     }
 
     /// A producer whose records arrive once and in order.
@@ -68,6 +131,8 @@ impl KafkaSettings {
         Ok(config)
     }
 }
+
+const DEFAULT_PORT: u16 = 9092;
 
 const CONSUMER_RULES: &[(&str, &str)] = &[
     // Any other value also fires when an offset is out of range, and then skips or repeats records.
@@ -111,6 +176,17 @@ const PRODUCER_TUNING: &[(&str, &str)] = &[
     ("reconnect.backoff.ms", "50"),
     ("reconnect.backoff.max.ms", "2000"),
 ];
+
+/// `host:port` of a broker as settings name it, unless it is to be reached otherwise than plainly.
+fn plain_address(broker: &str) -> Option<String> {
+    let broker = broker.trim();
+    let address = match broker.split_once("://") {
+        Some((protocol, address)) => Some(address).filter(|_| protocol.eq_ignore_ascii_case("plaintext"))?,
+        None => broker,
+    };
+    let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    Some(if has_port { address.to_string() } else { format!("{address}:{DEFAULT_PORT}") })
+}
 
 fn is_ours(name: &str) -> bool {
     let rules = CONSUMER_RULES.iter().chain(PRODUCER_RULES).map(|(rule, _)| *rule);

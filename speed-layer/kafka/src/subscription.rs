@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use watershed_schemas::log::{Delivery, LogError, Records, Subscription};
 use watershed_schemas::offsets::{Offset, Offsets, Partition};
 
 use crate::context::{Change, Member};
+use crate::fetch::{Cause, Fault, Fetch};
 use crate::log::Inner;
-use crate::queue::{Message, Queue};
-use crate::reader::is_lasting;
+use crate::messages::is_lasting;
 
 /// How long to wait for records before looking for a rebalance.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -23,7 +22,7 @@ const COMMIT_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct KafkaSubscription {
     log: Arc<Inner>,
     topic: String,
-    /// Positions behind what was taken from the queue, of the partitions that were started.
+    /// Positions behind what was fetched, of the partitions that were started.
     positions: BTreeMap<Partition, Offset>,
     /// Taken and not yet delivered.
     pending: VecDeque<Result<Records, LogError>>,
@@ -31,14 +30,15 @@ pub(crate) struct KafkaSubscription {
     adrift: BTreeSet<Partition>,
     committed: Instant,
     uncommitted: Offsets,
-    queue: Queue<Member>,
+    fetch: Box<dyn Fetch>,
     consumer: Arc<BaseConsumer<Member>>,
 }
 
 impl KafkaSubscription {
-    pub fn new(log: Arc<Inner>, topic: &str, consumer: BaseConsumer<Member>) -> Self {
+    pub fn new(log: Arc<Inner>, topic: &str, consumer: BaseConsumer<Member>) -> Result<Self, LogError> {
         let consumer = Arc::new(consumer);
-        KafkaSubscription {
+        let fetch = log.fetch_of(topic, &consumer)?;
+        Ok(KafkaSubscription {
             log,
             topic: topic.to_string(),
             positions: BTreeMap::new(),
@@ -46,9 +46,9 @@ impl KafkaSubscription {
             adrift: BTreeSet::new(),
             committed: Instant::now(),
             uncommitted: Offsets::new(),
-            queue: Queue::new(Arc::clone(&consumer)),
+            fetch,
             consumer,
-        }
+        })
     }
 
     /// What the group decided since the last look.
@@ -66,6 +66,7 @@ impl KafkaSubscription {
 
     /// Nothing of this partition is delivered any more.
     fn forget(&mut self, partition: Partition) {
+        self.fetch.stop(partition);
         self.positions.remove(&partition);
         self.uncommitted.remove(partition);
         self.adrift.remove(&partition);
@@ -75,67 +76,29 @@ impl KafkaSubscription {
         });
     }
 
-    /// Takes what the queue holds into `pending`: one run of records per partition.
+    /// Takes what was fetched into `pending`.
     fn take(&mut self, max_records: usize, wait: Duration) {
-        let KafkaSubscription { positions, queue, .. } = self;
-        let mut runs: Vec<Records> = Vec::new();
-        let mut faults = Vec::new();
-        // The run of the last record: a partition's records mostly come together.
-        let mut last = 0;
-        queue.take(max_records, wait, |message| {
-            let (partition, examined) = match &message {
-                Message::Record { partition, offset, .. } => (Partition(*partition), Offset(offset + 1)),
-                Message::End { partition, offset } => (Partition(*partition), Offset(*offset)),
-                Message::Fault { partition, code, reason } => {
-                    tracing::debug!(partition, %code, "{reason}");
-                    return faults.push((Partition(*partition), *code));
+        for fetched in self.fetch.take(max_records, wait) {
+            match fetched {
+                Ok(run) => {
+                    let (partition, position) = (Partition(run.partition), Offset(run.position));
+                    self.positions.insert(partition, position);
+                    self.uncommitted.set(partition, position);
+                    self.pending.push_back(Ok(run));
                 }
-            };
-            // A partition without a position is not ours any more.
-            let Some(position) = positions.get_mut(&partition).filter(|position| **position < examined)
-            else {
-                return;
-            };
-            if runs.get(last).is_none_or(|run| run.partition != partition.0) {
-                last = runs.iter().position(|run| run.partition == partition.0).unwrap_or_else(|| {
-                    runs.push(Records::new(partition, *position));
-                    runs.len() - 1
-                });
-            }
-            *position = examined;
-            match message {
-                Message::Record { offset, timestamp, payload, .. } => {
-                    runs[last].push(Offset(offset), timestamp, payload);
-                }
-                _ => runs[last].position = examined.0,
-            }
-        });
-        for run in runs {
-            self.uncommitted.set(Partition(run.partition), Offset(run.position));
-            self.pending.push_back(Ok(run));
-        }
-        for (partition, code) in faults {
-            if !self.positions.contains_key(&partition) {
-                continue;
-            }
-            match code {
-                RDKafkaErrorCode::AutoOffsetReset => {
-                    self.consumer.context().stop(&self.consumer, partition);
-                    self.adrift.insert(partition);
-                }
-                RDKafkaErrorCode::LogTruncation => {
-                    self.consumer.context().stop(&self.consumer, partition);
+                Err(Fault { partition, cause: Cause::OutOfRange }) => _ = self.adrift.insert(partition),
+                Err(Fault { partition, cause: Cause::Truncated }) => {
                     let position = self.positions.get(&partition).copied().unwrap_or_default();
                     let topic = self.topic.clone();
                     self.pending.push_back(Err(LogError::Truncated { topic, partition, position }));
                 }
-                code => self.pending.push_back(Err(self.log.topic_fault(&self.topic, code))),
+                Err(Fault { cause: Cause::Other(error), .. }) => self.pending.push_back(Err(error)),
             }
         }
     }
 
-    /// Says that the log does not hold a partition's position, again and again until it also says what it holds:
-    /// librdkafka speaks of it only once.
+    /// Says that the log does not hold a partition's position, again and again until it also says what it holds: the
+    /// fault itself comes only once.
     fn out_of_range(&mut self, partition: Partition) -> LogError {
         let position = self.positions.get(&partition).copied().unwrap_or_default();
         let error = self.log.out_of_range(&self.topic, partition, position);
@@ -143,14 +106,6 @@ impl KafkaSubscription {
             self.adrift.remove(&partition);
         }
         error
-    }
-
-    /// Directs a partition's messages to our queue.
-    fn direct(&self, partition: Partition) -> Result<(), LogError> {
-        if self.queue.direct(&self.topic, partition.0) {
-            return Ok(());
-        }
-        Err(self.log.unavailable(format!("topic {}: no partition {partition}", self.topic)))
     }
 
     fn commit(&mut self) {
@@ -214,14 +169,7 @@ impl Subscription for KafkaSubscription {
                 return Err(self.log.out_of_range(&self.topic, partition, offset));
             }
             self.forget(partition);
-            // Before, so that nothing goes elsewhere; after, because librdkafka undoes it when it ends an earlier
-            // fetching of the same partition.
-            self.direct(partition)?;
-            if let Err(error) = self.consumer.context().start(&self.consumer, partition, offset.0) {
-                self.consumer.context().stop(&self.consumer, partition);
-                return Err(self.log.fault(error));
-            }
-            self.direct(partition)?;
+            self.fetch.start(partition, offset)?;
             self.positions.insert(partition, offset);
         }
         Ok(())

@@ -7,10 +7,10 @@ use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 
 use super::{Answer, Call, RequestFault, text};
 use crate::config::FsyncPolicy;
-use crate::log::batch::{BatchFault, BatchHeader};
 use crate::log::producers::SequenceFault;
 use crate::log::{AppendError, Appended};
 use crate::topics::Topic;
+use watershed_wire::batch::{BatchFault, BatchHeader};
 
 /// A refused batch: the code, and the reason in words.
 struct Refusal {

@@ -8,7 +8,6 @@
 //!   error that names file and byte.
 //! - Deleting (retention, or by request) moves the log's start, never its end.
 
-pub mod batch;
 mod epochs;
 pub mod producers;
 mod recover;
@@ -23,13 +22,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use batch::{BatchFault, BatchHeader};
 use epochs::Epochs;
 use producers::{Producers, SequenceFault, Verdict};
 use recover::Trust;
 use segment::Segment;
 pub use slice::LogSlice;
 pub use time::Timed;
+use watershed_wire::batch::{self, BatchFault, BatchHeader};
 
 use crate::BrokerError;
 use crate::housekeeping::unix_ms;

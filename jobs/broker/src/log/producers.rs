@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::batch::BatchHeader;
+use watershed_wire::batch::BatchHeader;
 
 const REMEMBERED_BATCHES: usize = 5;
 

@@ -6,9 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::batch::{BatchFault, BatchHeader, HEADER_BYTES};
 use super::segment::{Segment, base_offset_of};
 use crate::BrokerError;
+use watershed_wire::batch::{BatchFault, BatchHeader, HEADER_BYTES};
 
 const READ_AHEAD_BYTES: usize = 256 * 1024;
 

@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::batch::BatchHeader;
 use super::slice::LogSlice;
 use crate::BrokerError;
 use crate::disk::sync_dir;
 use crate::housekeeping::unix_ms;
+use watershed_wire::batch::BatchHeader;
 
 /// Bytes of log between two entries of the index.
 pub const INDEX_INTERVAL_BYTES: u64 = 16 * 1024;

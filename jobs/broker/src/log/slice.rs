@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batch::{BatchHeader, HEADER_BYTES};
 use super::segment::INDEX_INTERVAL_BYTES;
+use watershed_wire::batch::{BatchHeader, HEADER_BYTES};
 
 /// Bytes `[position, end)` of a segment. Both ends lie between batches, and what was appended is never changed, so a
 /// slice stays readable whatever happens to the log.

@@ -8,9 +8,9 @@ use std::io;
 use bytes::Bytes;
 use kafka_protocol::records::RecordBatchDecoder;
 
-use super::batch::BatchHeader;
 use super::segment::Segment;
 use super::{Log, LogSlice};
+use watershed_wire::batch::BatchHeader;
 
 /// A record's offset and timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -35,6 +35,16 @@ pub enum BatchFault {
     Offset { found: i64, expected: i64 },
 }
 
+/// How the records of a batch are compressed, all of them together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
 /// The header of a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchHeader {
@@ -44,6 +54,8 @@ pub struct BatchHeader {
     pub leader_epoch: i32,
     pub attributes: i16,
     pub last_offset_delta: i32,
+    /// What the records' own timestamps count from.
+    pub base_timestamp: i64,
     pub max_timestamp: i64,
     pub producer_id: i64,
     pub producer_epoch: i16,
@@ -73,6 +85,7 @@ impl BatchHeader {
             checksum: u32::from_be_bytes(field(header, 17)),
             attributes: i16::from_be_bytes(field(header, 21)),
             last_offset_delta: i32::from_be_bytes(field(header, 23)),
+            base_timestamp: i64::from_be_bytes(field(header, 27)),
             max_timestamp: i64::from_be_bytes(field(header, 35)),
             producer_id: i64::from_be_bytes(field(header, 43)),
             producer_epoch: i16::from_be_bytes(field(header, 51)),
@@ -100,11 +113,18 @@ impl BatchHeader {
         if self.records < 1 || i64::from(self.records) != expected {
             return Err(BatchFault::Count { found: self.records, expected });
         }
-        let codec = self.attributes & CODEC_MASK;
-        if codec > 4 {
-            return Err(BatchFault::Codec { found: codec });
+        self.codec().map(drop)
+    }
+
+    pub fn codec(&self) -> Result<Codec, BatchFault> {
+        match self.attributes & CODEC_MASK {
+            0 => Ok(Codec::None),
+            1 => Ok(Codec::Gzip),
+            2 => Ok(Codec::Snappy),
+            3 => Ok(Codec::Lz4),
+            4 => Ok(Codec::Zstd),
+            found => Err(BatchFault::Codec { found }),
         }
-        Ok(())
     }
 
     pub fn next_offset(&self) -> i64 {

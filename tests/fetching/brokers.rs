@@ -1,0 +1,168 @@
+//! Readers whose brokers fail them: connections that are cut anywhere, brokers that die, and answers that never come.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use watershed_broker::BrokerConfig;
+use watershed_kafka::{Fetching, KafkaLog, KafkaSettings};
+use watershed_schemas::log::{Log, Reader};
+use watershed_schemas::offsets::{Offset, Partition};
+
+use crate::support::kafka::{EmbeddedBroker, PATIENCE, Target, numbered};
+
+/// Passes bytes on between clients and a broker, and cuts connections after random numbers of bytes.
+struct Proxy {
+    address: String,
+    cuts: Arc<AtomicU64>,
+    is_harmless: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    fn start(listener: TcpListener, broker: String, seed: u64, most_bytes: usize) -> Proxy {
+        let address = listener.local_addr().expect("it listens").to_string();
+        let (cuts, is_harmless) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(true)));
+        let proxy = Proxy { address, cuts: cuts.clone(), is_harmless: is_harmless.clone() };
+        std::thread::spawn(move || {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            for client in listener.incoming() {
+                let (Ok(client), Ok(server)) = (client, TcpStream::connect(&broker)) else { continue };
+                let room = random.random_range(1..most_bytes);
+                let (back, forth) = (client.try_clone().expect("clone"), server.try_clone().expect("clone"));
+                let (cuts, is_harmless) = (cuts.clone(), is_harmless.clone());
+                std::thread::spawn(move || {
+                    pass(client, server, usize::MAX, &AtomicU64::new(0), &AtomicBool::new(true))
+                });
+                std::thread::spawn(move || pass(forth, back, room, &cuts, &is_harmless));
+            }
+        });
+        proxy
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, mut room: usize, cuts: &AtomicU64, is_harmless: &AtomicBool) {
+    let mut buffer = [0; 4096];
+    while let Ok(read) = from.read(&mut buffer)
+        && read > 0
+    {
+        let harmless = is_harmless.load(Ordering::Relaxed);
+        let passed = if harmless { read } else { read.min(room) };
+        if to.write_all(&buffer[..passed]).is_err() {
+            break;
+        }
+        if !harmless {
+            room -= passed;
+            if room == 0 {
+                cuts.fetch_add(1, Ordering::Relaxed);
+                break;
+            }
+        }
+    }
+    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+}
+
+/// A broker that is only reached through a proxy.
+fn behind_a_proxy(seed: u64, most_bytes: usize) -> (Target, Proxy) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let advertised = Some(listener.local_addr().expect("it listens").to_string());
+    let broker = EmbeddedBroker::start(BrokerConfig { advertised, ..BrokerConfig::default() });
+    let proxy = Proxy::start(listener, broker.address(), seed, most_bytes);
+    (Target::embedded(broker), proxy)
+}
+
+fn log(address: &str) -> KafkaLog {
+    KafkaLog::connect(KafkaSettings::new(address)).expect("the settings are sound")
+}
+
+/// Reads on until a position; every record in its place.
+fn read_until(reader: &mut dyn Reader, until: i64) {
+    let deadline = Instant::now() + PATIENCE;
+    while reader.position() < Offset(until) {
+        assert!(Instant::now() < deadline, "position {} of {until}", reader.position());
+        let before = reader.position();
+        let records = reader.next(1000, Duration::from_millis(100)).expect("nothing is lasting");
+        assert_eq!(records.from, before.0);
+        let wanted: Vec<i64> = (before.0..reader.position().0).collect();
+        assert_eq!(records.offsets, wanted);
+        for (index, offset) in records.offsets.iter().enumerate() {
+            assert_eq!(records.payload(index), format!("record {offset}").as_bytes());
+        }
+    }
+}
+
+#[test]
+fn connections_that_are_cut_anywhere_lose_nothing_and_repeat_nothing() {
+    for seed in 0..4 {
+        let (target, proxy) = behind_a_proxy(seed, 60_000);
+        let topic = target.new_topic(1);
+        target.produce(&topic, 0, &numbered(20_000), &[("batch.num.messages", "100")]);
+        // Some answers come through whole before a connection is cut.
+        let client = [("max.partition.fetch.bytes".to_string(), "8000".to_string())].into_iter().collect();
+        let settings = KafkaSettings { client, ..KafkaSettings::new(&proxy.address) };
+        let log = KafkaLog::connect(settings).expect("the settings are sound");
+        let mut reader = log.reader(&topic, Partition(0), Offset(0)).expect("it opens");
+        proxy.is_harmless.store(false, Ordering::Relaxed);
+        read_until(&mut *reader, 20_000);
+        let cuts = proxy.cuts.load(Ordering::Relaxed);
+        println!("seed {seed}: {cuts} connections were cut");
+        assert!(cuts >= 3, "seed {seed}: {cuts} connections were cut");
+    }
+}
+
+#[test]
+fn a_reader_goes_on_after_its_broker_died_and_came_back() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let target = Target::embedded(EmbeddedBroker::in_dir(dir.path()));
+    let topic = target.new_topic(1);
+    target.produce(&topic, 0, &numbered(100), &[]);
+    let mut reader = log(&target.address()).reader(&topic, Partition(0), Offset(0)).expect("it opens");
+    read_until(&mut *reader, 100);
+    let broker = target.restartable().expect("it is embedded");
+    broker.kill();
+    let none = reader.next(10, Duration::from_millis(300)).expect("a broker that is away is waited for");
+    assert_eq!((none.len(), none.position), (0, 100));
+    broker.start_again();
+    let more: Vec<_> = numbered(150).split_off(100);
+    target.produce(&topic, 0, &more, &[]);
+    read_until(&mut *reader, 150);
+}
+
+#[test]
+fn a_broker_that_says_nothing_keeps_nobody_waiting_beyond_the_timeout() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let target = Target::embedded(EmbeddedBroker::in_dir(dir.path()));
+    let topic = target.new_topic(1);
+    target.produce(&topic, 0, &numbered(100), &[]);
+    // The first of two addresses accepts connections and is never heard of again.
+    let brokers = format!("{},{}", silent.local_addr().expect("it listens"), target.address());
+    let settings = KafkaSettings { timeout: Duration::from_millis(500), ..KafkaSettings::new(brokers) };
+    let log = KafkaLog::connect(settings).expect("the settings are sound");
+    let began = Instant::now();
+    let mut reader = loop {
+        // librdkafka asks for the topic's partitions, and may choose the silent one first.
+        match log.reader(&topic, Partition(0), Offset(0)) {
+            Ok(reader) => break reader,
+            Err(error) => assert!(began.elapsed() < PATIENCE, "{error}"),
+        }
+    };
+    read_until(&mut *reader, 100);
+}
+
+#[test]
+fn what_only_librdkafka_can_do_is_left_to_it() {
+    let fetching = |brokers: &str, client: &[(&str, &str)]| {
+        let client = client.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        KafkaSettings { client, ..KafkaSettings::new(brokers) }.fetching().expect("the settings are sound")
+    };
+    let plain = "127.0.0.1:9092, PLAINTEXT://kafka";
+    assert_eq!(fetching(plain, &[]), Fetching::Batches);
+    assert_eq!(fetching(plain, &[("client.id", "me"), ("fetch.wait.max.ms", "20")]), Fetching::Batches);
+    assert_eq!(fetching(plain, &[("security.protocol", "SASL_PLAINTEXT")]), Fetching::Messages);
+    assert_eq!(fetching(plain, &[("client.rack", "a")]), Fetching::Messages);
+    assert_eq!(fetching("kafka:9092,SSL://kafka:9093", &[]), Fetching::Messages);
+}
