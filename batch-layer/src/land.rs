@@ -1,23 +1,23 @@
 //! Landing: records of the log to immutable files of the master dataset.
 //!
-//! A partition is read in chunks of bounded size, two partitions at once: while one is being encoded and stored, another
-//! is read. It is covered when the reader's *position* has reached the target: offsets have holes, so records are never
+//! A partition is read in chunks of bounded size, two partitions at once; what is encoded is stored while others are read.
+//! It is covered when the reader's *position* has reached the target: offsets have holes, so records are never
 //! counted against offsets. Records that do not begin where the ones before ended stop the run (invariant `COVER`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use polars::prelude::*;
+use tokio::sync::Semaphore;
 use watershed_schemas::decode::Decoder;
 use watershed_schemas::identity::Fingerprint;
 use watershed_schemas::layout::Object;
 use watershed_schemas::log::{Log, LogError, Reader, Records};
-use watershed_schemas::manifest::{DeadLetterFile, EventFile, StoredFile};
+use watershed_schemas::manifest::{DeadLetterFile, EventFile};
 use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
 use watershed_schemas::stream::Stream;
 use watershed_store::Store;
@@ -25,6 +25,7 @@ use watershed_store::Store;
 use crate::BatchError;
 use crate::encode::{self, DeadLetters, Encoded, Provenance};
 use crate::engine::Engine;
+use crate::files::Files;
 use crate::plan::ViewPlan;
 use crate::progress::{Progress, Stage};
 use crate::touched;
@@ -32,8 +33,10 @@ use crate::touched;
 /// How much is asked of a reader at once, and how long it may take before it says that nothing came.
 const RECORDS_PER_READ: usize = 16 * 1024;
 const READ_TIMEOUT: Duration = Duration::from_millis(500);
-/// Each holds a chunk in memory.
-const PARTITIONS_AT_ONCE: usize = 2;
+/// How many chunks are read and encoded at once: each is held in memory.
+const CHUNKS_AT_ONCE: usize = 2;
+/// How many partitions are on their way at once: those beyond the chunks that are read are being stored.
+const PARTITIONS_AT_ONCE: usize = 2 * CHUNKS_AT_ONCE;
 /// How many files of a chunk are stored at once.
 const FILES_AT_ONCE: usize = 8;
 
@@ -66,6 +69,7 @@ pub(crate) struct Landing<'a> {
     pub stream: &'a Arc<Stream>,
     pub views: Arc<Vec<ViewPlan>>,
     pub store: &'a Store,
+    pub files: &'a Files,
     pub log: &'a Arc<dyn Log>,
     pub engine: &'a Arc<dyn Engine>,
     pub run_id: &'a str,
@@ -82,22 +86,19 @@ pub(crate) struct Limits {
 }
 
 impl Landing<'_> {
-    /// Lands all `ranges`. Paths of files are added to `written` before they are written.
-    pub(crate) async fn land(
-        &self,
-        ranges: &[(Partition, OffsetRange)],
-        written: &mut Vec<String>,
-    ) -> Result<Landed, BatchError> {
+    /// Lands all `ranges`.
+    pub(crate) async fn land(&self, ranges: &[(Partition, OffsetRange)]) -> Result<Landed, BatchError> {
         let total: u64 = ranges.iter().map(|(_, range)| offsets_in(*range)).sum();
         self.progress.report(Stage::Land, 0, total);
-        let (passed, written) = (AtomicU64::new(0), Mutex::new(written));
+        let passed = AtomicU64::new(0);
+        let turns = Semaphore::new(CHUNKS_AT_ONCE);
         let done = |range: OffsetRange| {
             let passed = passed.fetch_add(offsets_in(range), Ordering::Relaxed) + offsets_in(range);
             self.progress.report(Stage::Land, passed, total);
         };
         // Boxed, so that the compiler sees that a run may move between threads.
         let landing: Vec<BoxFuture<'_, _>> = (ranges.iter())
-            .map(|(partition, range)| self.land_partition(*partition, *range, &written, &done).boxed())
+            .map(|(partition, range)| self.land_partition(*partition, *range, &turns, &done).boxed())
             .collect();
         let mut landing = futures::stream::iter(landing).buffered(PARTITIONS_AT_ONCE);
         let mut landed = Landed::default();
@@ -111,15 +112,17 @@ impl Landing<'_> {
         &self,
         partition: Partition,
         range: OffsetRange,
-        written: &Mutex<&mut Vec<String>>,
+        turns: &Semaphore,
         done: &(dyn Fn(OffsetRange) + Sync),
     ) -> Result<Landed, BatchError> {
         let mut landed = Landed::default();
         let mut source = Some(self.open(partition, range).await?);
         while let Some(open) = source.take() {
+            let turn = turns.acquire().await.expect("nobody closes it");
             let (chunk, rest) = self.store.beside(move || open.next_chunk()).await??;
+            drop(turn);
             let range = chunk.range;
-            self.store_chunk(partition, chunk, &mut landed, written).await?;
+            self.store_chunk(partition, chunk, &mut landed).await?;
             done(range);
             source = rest;
         }
@@ -144,7 +147,6 @@ impl Landing<'_> {
         partition: Partition,
         chunk: Chunk,
         landed: &mut Landed,
-        written: &Mutex<&mut Vec<String>>,
     ) -> Result<(), BatchError> {
         let (stream, run) = (self.stream.name.clone(), self.run_id.to_string());
         let range = chunk.range;
@@ -153,7 +155,7 @@ impl Landing<'_> {
             .map(|Encoded { key: date, rows, bytes }| {
                 let (stream, run) = (stream.clone(), run.clone());
                 let object = Object::Events { stream, date, partition, range, run };
-                let stored = self.store_file(object, bytes, rows, written);
+                let stored = self.files.write(object.path(), bytes, rows);
                 stored.map(move |file| file.map(|file| EventFile { file, date, partition, range })).boxed()
             })
             .collect();
@@ -165,25 +167,13 @@ impl Landing<'_> {
         drop(storing);
         if let Some(Encoded { key: reasons, rows, bytes }) = chunk.dead_letters {
             let object = Object::DeadLetters { stream, partition, range, run };
-            let file = self.store_file(object, bytes, rows, written).await?;
+            let file = self.files.write(object.path(), bytes, rows).await?;
             landed.dead_letters.push(DeadLetterFile { file, partition, range, reasons });
         }
         for (view, starts) in chunk.touched {
             landed.touched.entry(view).or_default().extend(starts);
         }
         Ok(())
-    }
-
-    async fn store_file(
-        &self,
-        object: Object,
-        bytes: Bytes,
-        rows: u64,
-        written: &Mutex<&mut Vec<String>>,
-    ) -> Result<StoredFile, BatchError> {
-        let path = object.path();
-        written.lock().expect("nothing panics while it holds this lock").push(path.clone());
-        Ok(self.store.write(&path, bytes, rows).await?)
     }
 }
 

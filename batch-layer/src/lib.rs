@@ -17,6 +17,7 @@ mod check;
 mod encode;
 pub mod engine;
 mod error;
+mod files;
 mod groups;
 mod identity;
 mod land;

@@ -1,4 +1,4 @@
-//! The end of a run: its manifest, and what becomes of its files when they are not published.
+//! What a run publishes: its manifest.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,6 @@ use watershed_schemas::identity::LogIdentity;
 use watershed_schemas::invariants;
 use watershed_schemas::manifest::{Ahead, Manifest};
 use watershed_schemas::stream::Stream;
-use watershed_store::Store;
 
 use crate::land::Landed;
 use crate::plan::Plan;
@@ -65,13 +64,4 @@ pub(crate) fn manifest(
 /// `2013-01-01T05:00:00.000Z` of milliseconds since 1970-01-01.
 pub(crate) fn rfc3339(ms: i64) -> String {
     DateTime::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
-/// Removes what a run wrote and did not publish. What cannot be removed now is an orphan, which a later run sweeps.
-pub(crate) async fn discard(store: &Store, written: &[String]) {
-    for path in written {
-        if let Err(error) = store.delete(path).await {
-            tracing::debug!(path, %error, "a file of an unpublished run is left for a later sweep");
-        }
-    }
 }

@@ -5,7 +5,7 @@
 //! window are carried over by reference, untouched windows of a touched date row by row.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use watershed_store::Store;
 
 use crate::accuracy::Ledger;
 use crate::engine::Engine;
+use crate::files::Files;
 use crate::groups::{Group, Select, groups};
 use crate::touched::Touched;
 use crate::{BatchError, view_files};
@@ -28,6 +29,7 @@ const FILES_AT_ONCE: usize = 8;
 /// What recomputation needs to know.
 pub(crate) struct Recomputing<'a> {
     pub store: &'a Store,
+    pub files: &'a Files,
     pub engine: &'a Arc<dyn Engine>,
     pub version: Version,
     pub run_id: &'a str,
@@ -54,11 +56,10 @@ struct Made {
 }
 
 /// What all groups of a view have in common.
-struct Work<'a, 'w> {
+struct Work<'a> {
     view: &'a Arc<View>,
     /// By date, what the base has.
     base: &'a BTreeMap<i32, ViewFile>,
-    written: &'a Mutex<&'w mut Vec<String>>,
 }
 
 impl Recomputing<'_> {
@@ -66,14 +67,12 @@ impl Recomputing<'_> {
         groups(view.window.window, touched, self.events, self.group_bytes, self.groups_at_once)
     }
 
-    /// Makes the groups' windows anew beside what `base` holds; calls `done` after each group. Paths of files are
-    /// added to `written` before they are written.
+    /// Makes the groups' windows anew beside what `base` holds; calls `done` after each group.
     pub(crate) async fn recompute(
         &self,
         view: &Arc<View>,
         groups: Vec<Group>,
         base: Option<&ViewVersion>,
-        written: &mut Vec<String>,
         mut done: impl FnMut(),
     ) -> Result<Recomputed, BatchError> {
         let mut files: BTreeMap<i32, ViewFile> =
@@ -81,8 +80,8 @@ impl Recomputing<'_> {
         let mut ledger = Ledger::new(view);
         let mut windows = 0;
         {
-            let (before, written) = (files.clone(), Mutex::new(written));
-            let work = Work { view, base: &before, written: &written };
+            let before = files.clone();
+            let work = Work { view, base: &before };
             // Boxed, so that the compiler sees that a run may move between threads.
             let making: Vec<BoxFuture<'_, _>> =
                 groups.iter().map(|group| self.make(&work, group).boxed()).collect();
@@ -119,7 +118,7 @@ impl Recomputing<'_> {
         Ok(Recomputed { view, windows })
     }
 
-    async fn make(&self, work: &Work<'_, '_>, group: &Group) -> Result<Made, BatchError> {
+    async fn make(&self, work: &Work<'_>, group: &Group) -> Result<Made, BatchError> {
         let (rows, ledger) = self.compute(work.view, group).await?;
         let windows = view_files::count_windows(&rows).map_err(|error| unreadable(work.view, error))?;
         let writing: Vec<BoxFuture<'_, _>> = (group.dates.iter())
@@ -147,7 +146,7 @@ impl Recomputing<'_> {
     /// Writes one date's file; `None` when no window starts on it.
     async fn write(
         &self,
-        work: &Work<'_, '_>,
+        work: &Work<'_>,
         date: i32,
         rows: &RecordBatch,
         select: &Select,
@@ -172,12 +171,11 @@ impl Recomputing<'_> {
             run: self.run_id.to_string(),
         };
         let path = object.path();
-        work.written.lock().expect("nothing panics while it holds this lock").push(path.clone());
         let (engine, of, count) = (self.engine.clone(), view.clone(), rows.num_rows() as u64);
         let encoded = self.store.beside(move || engine.write_rows(&of, &rows)).await?;
         let bytes = encoded
             .map_err(|error| BatchError::ViewFile { path: path.clone(), reason: error.to_string() })?;
-        let file = self.store.write(&path, bytes, count).await?;
+        let file = self.files.write(path, bytes, count).await?;
         Ok(Some(ViewFile { file, date }))
     }
 }

@@ -24,6 +24,9 @@ pub struct Retention {
     pub orphans: Duration,
 }
 
+/// Orphans are looked for so many times in the age at which they go.
+const PARTS: i64 = 24;
+
 impl Default for Retention {
     fn default() -> Self {
         let minute = Duration::from_secs(60);
@@ -78,15 +81,10 @@ pub(crate) async fn retain(
         }
         store.delete(&Object::Manifest { stream: stream.clone(), version: *version }.path()).await?;
     }
-    let running = running(store).await?;
-    let orphaned = |object: &StoredObject| {
-        let old = object.modified_ms.saturating_add(millis(retention.orphans)) <= now_ms;
-        old && run_of(&object.path).is_some_and(|run| !running.contains(&run))
-    };
-    // All views: what dead runs leave may belong to one that no version has ever named.
-    for folder in [layout::events(stream), layout::dead_letters(stream), layout::VIEWS.to_string()] {
-        let found = store.list_objects(&folder).await?;
-        unnamed.extend(found.into_iter().filter(orphaned).map(|object| object.path));
+    let before = published.iter().rfind(|(version, _)| *version < newest.version).map(|(_, at_ms)| *at_ms);
+    let is_due = is_due(retention.orphans, before, now_ms);
+    if is_due {
+        unnamed.extend(orphans(store, stream, retention, now_ms).await?);
     }
     if !unnamed.is_empty() {
         let oldest_kept =
@@ -97,9 +95,40 @@ pub(crate) async fn retain(
     for path in &unnamed {
         store.delete(path).await?;
     }
-    let unfinished = now_ms.saturating_sub(millis(retention.orphans));
-    let swept = store.sweep_unfinished(&layout::folders(stream), unfinished).await?;
+    let mut swept = 0;
+    if is_due {
+        let unfinished = now_ms.saturating_sub(millis(retention.orphans));
+        swept = store.sweep_unfinished(&layout::folders(stream), unfinished).await?;
+    }
     Ok(dropped.len() + unnamed.len() + swept)
+}
+
+/// True for the first run in each of the parts that the age of orphans is cut into: looking through all files takes time
+/// that grows with them. `before` is when the version before was published.
+fn is_due(age: Duration, before: Option<i64>, now_ms: i64) -> bool {
+    let part = (millis(age) / PARTS).max(1);
+    before.is_none_or(|before| before.div_euclid(part) != now_ms.div_euclid(part))
+}
+
+/// What is old, and of no run that is on its way.
+async fn orphans(
+    store: &Store,
+    stream: &str,
+    retention: Retention,
+    now_ms: i64,
+) -> Result<Vec<String>, StoreError> {
+    let running = running(store).await?;
+    let orphaned = |object: &StoredObject| {
+        let old = object.modified_ms.saturating_add(millis(retention.orphans)) <= now_ms;
+        old && run_of(&object.path).is_some_and(|run| !running.contains(&run))
+    };
+    let mut orphans = Vec::new();
+    // All views: what dead runs leave may belong to one that no version has ever named.
+    for folder in [layout::events(stream), layout::dead_letters(stream), layout::VIEWS.to_string()] {
+        let found = store.list_objects(&folder).await?;
+        orphans.extend(found.into_iter().filter(orphaned).map(|object| object.path));
+    }
+    Ok(orphans)
 }
 
 /// Takes out what any version of the stream names.

@@ -16,6 +16,7 @@ use watershed_schemas::view::View;
 use watershed_store::{Publication, Store};
 
 use crate::engine::{Engine, Polars};
+use crate::files::Files;
 use crate::identity::{self, Recognised};
 use crate::land::{Landed, Landing, Limits};
 use crate::lease::{self, Lease};
@@ -138,10 +139,10 @@ pub async fn run(job: &Job) -> Result<Outcome, BatchError> {
             return Ok(Outcome::Busy { holder, run_id, lease_until_ms });
         }
     };
-    let mut written = Vec::new();
+    let files = Files::new(&job.store);
     let done = Notify::new();
     let work = async {
-        let fulfilled = job.fulfil(&plan, base.as_ref(), &recognised, started_ms, &mut written);
+        let fulfilled = job.fulfil(&plan, base.as_ref(), &recognised, started_ms, &files);
         let outcome = job.unless_stopped(fulfilled).await;
         done.notify_one();
         outcome
@@ -154,7 +155,7 @@ pub async fn run(job: &Job) -> Result<Outcome, BatchError> {
         Err(error) => !error.may_have_published(),
     };
     if unpublished {
-        publish::discard(&job.store, &written).await;
+        files.discard().await;
     }
     lease::withdraw(&job.store, &intent).await;
     outcome
@@ -219,14 +220,14 @@ impl Job {
         }
     }
 
-    /// Lands, recomputes, publishes. Every path is in `written` before its file is.
+    /// Lands, recomputes, publishes.
     async fn fulfil(
         &self,
         plan: &Plan,
         base: Option<&Manifest>,
         recognised: &Recognised,
         started_ms: i64,
-        written: &mut Vec<String>,
+        files: &Files,
     ) -> Result<Outcome, BatchError> {
         if let Some(winner) = self.store.manifest(&self.stream.name, plan.version).await? {
             return Ok(Outcome::Lost { winner: winner.run_id });
@@ -235,6 +236,7 @@ impl Job {
             stream: &self.stream,
             views: Arc::new(plan.views.clone()),
             store: &self.store,
+            files,
             log: &self.log,
             engine: &self.options.engine,
             run_id: &self.options.run_id,
@@ -245,7 +247,7 @@ impl Job {
             },
             progress: &*self.progress,
         };
-        let mut landed = landing.land(&plan.ranges, written).await?;
+        let mut landed = landing.land(&plan.ranges).await?;
         identity::recheck(self, plan.version, &recognised.topic_id).await?;
         let ahead = base.map_or(&[][..], |base| &base.ahead.events);
         for (view, starts) in
@@ -260,7 +262,7 @@ impl Job {
             &landed,
             RunFacts { run_id: &self.options.run_id, started_ms, log: recognised.remembered(base) },
         );
-        self.recompute(plan, base, &landed, &mut manifest, written).await?;
+        self.recompute(plan, base, &landed, &mut manifest, files).await?;
         manifest.seconds = ((self.now)() - started_ms) as f64 / 1000.0;
 
         self.progress.report(Stage::Publish, 0, 1);
@@ -285,10 +287,11 @@ impl Job {
         base: Option<&Manifest>,
         landed: &Landed,
         manifest: &mut Manifest,
-        written: &mut Vec<String>,
+        files: &Files,
     ) -> Result<(), BatchError> {
         let recomputing = Recomputing {
             store: &self.store,
+            files,
             engine: &self.options.engine,
             version: plan.version,
             run_id: &self.options.run_id,
@@ -315,7 +318,7 @@ impl Job {
                 done += 1;
                 self.progress.report(Stage::Recompute, done, total as u64);
             };
-            let recomputed = recomputing.recompute(&view.view, groups, known, written, each).await?;
+            let recomputed = recomputing.recompute(&view.view, groups, known, each).await?;
             windows += recomputed.windows;
             views.insert(view.view.name.clone(), recomputed.view);
         }
