@@ -21,10 +21,11 @@ use std::time::{Duration, Instant};
 use object_store::memory::InMemory;
 use reqwest::{Client, Response};
 use serde_json::{Value as Json, json};
-use watershed_schemas::live::{LiveSource, Partials, PartialsRequest};
+use watershed_schemas::live::{LiveSource, Partials, PartialsRequest, PartitionStates};
 use watershed_schemas::manifest::{Manifest, Version};
 use watershed_schemas::offsets::{Offset, Partition};
 use watershed_schemas::project::Project;
+use watershed_schemas::scope::Scope;
 use watershed_serving::http::{PartialsServer, ServeSettings, Server};
 use watershed_serving::live::{Peers, choose};
 use watershed_store::Store;
@@ -605,6 +606,7 @@ async fn a_speed_node_over_http_says_what_it_says_in_process() {
         view: "trips_hourly".to_string(),
         view_hash: view_hash.to_string(),
         watershed: offsets(&[(0, 3), (1, 1)]),
+        scope: Scope::default(),
     };
     let known = request(&hourly().hash);
     let (there, here) =
@@ -613,7 +615,7 @@ async fn a_speed_node_over_http_says_what_it_says_in_process() {
     assert_eq!(there[0].live, here[0].live);
     assert_eq!(there[0].partitions, here[0].partitions);
     for (there, here) in there[0].states.iter().zip(&here[0].states) {
-        assert_eq!(there.columns(), here.columns());
+        assert_eq!(there.to_batch().columns(), here.to_batch().columns());
     }
     assert_eq!(
         peers.status("trips").await.expect("a status")[0].epochs,
@@ -640,7 +642,7 @@ fn a_partition_that_two_nodes_hold_is_counted_once_and_from_the_one_that_came_fu
         end: offsets(&[(0, 9), (1, 9)]),
         current_at_ms: at,
         partitions: positions.iter().map(|(partition, _)| Partition(*partition)).collect(),
-        states: positions.iter().map(|_| fold(&hourly(), &above()).to_record_batch()).collect(),
+        states: positions.iter().map(|_| PartitionStates::Held(fold(&hourly(), &above()).into())).collect(),
     };
     let mut other = reply(&[(0, 9)], 5);
     other.watershed = offsets(&[(0, 7)]);

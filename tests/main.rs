@@ -32,6 +32,7 @@ mod query;
 mod racing;
 mod rollback;
 mod schedule;
+mod scope;
 mod security;
 mod simulation;
 mod sketches;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use proptest::prelude::*;
 use watershed_schemas::offsets::{Offset, Partition};
+use watershed_schemas::scope::{Condition, Scope};
 use watershed_schemas::states::StateTable;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
@@ -13,7 +14,6 @@ use watershed_schemas::window::Length;
 use watershed_serving::grain::Buckets;
 use watershed_serving::live::Chosen;
 use watershed_serving::merge::{Groups, Selection, Source, merge};
-use watershed_serving::plan::Condition;
 
 use crate::support::serving::{
     Counted, DAY, HOUR, NEW_YEAR, Trip, count, exact_columns, fold, hourly, offsets, trip,
@@ -34,6 +34,10 @@ impl Asked {
         let dimensions = vec![0, 1];
         let buckets = Buckets::Stored(view.window.window);
         Asked { dimensions, buckets, from: i64::MIN, to: i64::MAX, conditions: Vec::new() }
+    }
+
+    pub fn scope(&self) -> Scope {
+        Scope { from: self.from, to: self.to, conditions: self.conditions.clone(), measures: None }
     }
 
     pub fn takes(&self, trip: &Trip) -> bool {
@@ -86,6 +90,11 @@ impl Sides {
         Sides { batch: dates.values().map(file).collect(), live: live.into() }
     }
 
+    /// Of the live side no more than what lies in a scope.
+    fn part(self, scope: &Scope) -> Sides {
+        Sides { live: self.live.iter().map(|table| table.part(scope)).collect(), ..self }
+    }
+
     fn sources(&self) -> Vec<Source<'_>> {
         let batch = self.batch.iter().map(|(table, exact)| Source {
             table,
@@ -105,11 +114,10 @@ impl Sides {
 fn ask<T>(view: &View, sides: &Sides, asked: &Asked, look: impl FnOnce(&Groups<'_>) -> T) -> T {
     let measures: Vec<usize> = (0..view.measures.len()).collect();
     let sources = sides.sources();
+    let scope = asked.scope();
     let selection = Selection {
         view,
-        from: asked.from,
-        to: asked.to,
-        conditions: &asked.conditions,
+        scope: &scope,
         masks: None,
         buckets: asked.buckets,
         dimensions: &asked.dimensions,
@@ -130,7 +138,17 @@ fn check(below: &[Trip], above: &[Trip], asked: &Asked) -> Result<(), TestCaseEr
         group.1.insert(format!("{:?}", (trip.at.div_euclid(HOUR), &trip.city, trip.line)));
         group.2 |= live;
     }
-    ask(&view, &sides, asked, |groups| {
+    check_groups(&view, &sides, asked, &expected)?;
+    check_groups(&view, &sides.part(&asked.scope()), asked, &expected)
+}
+
+fn check_groups(
+    view: &View,
+    sides: &Sides,
+    asked: &Asked,
+    expected: &BTreeMap<String, (Vec<Trip>, BTreeSet<String>, bool)>,
+) -> Result<(), TestCaseError> {
+    ask(view, sides, asked, |groups| {
         prop_assert_eq!(groups.len(), expected.len());
         for group in 0..groups.len() as u32 {
             let values: Vec<Value> =

@@ -290,7 +290,8 @@ fn a_decimal_is_compared_exactly_and_refused_where_its_dimension_cannot_hold_it(
     let planned = |text: &str| {
         let values = vec![Literal::Text(text.to_string())];
         let filters = vec![Filter { dimension: "fare".into(), negated: false, values }];
-        plan(&Query { filters, ..Query::of("by_fare") }, view).map(|plan| plan.conditions[0].values.clone())
+        plan(&Query { filters, ..Query::of("by_fare") }, view)
+            .map(|plan| plan.scope.conditions[0].values.clone())
     };
     assert_eq!(planned("-12.5").unwrap(), [Value::Decimal(-1250, 2)]);
     assert_eq!(planned("9999.990").unwrap(), [Value::Decimal(999_999, 2)]);

@@ -21,6 +21,7 @@ use watershed_schemas::invariants;
 use watershed_schemas::live::{LiveError, LiveSource, PartialsRequest};
 use watershed_schemas::log::Log;
 use watershed_schemas::offsets::{Gap, Offset, Offsets, Partition};
+use watershed_schemas::scope::Scope;
 use watershed_speed::SpeedSettings;
 use watershed_store::Store;
 
@@ -584,6 +585,7 @@ async fn another_definition_of_a_view_or_an_unknown_one_is_refused() {
         view: view.to_string(),
         view_hash: hash.to_string(),
         watershed: Offsets::new(),
+        scope: Scope::default(),
     };
     let hash = speed.views["rides_hourly"].hash.clone();
     for (stream, view, hash) in

@@ -26,6 +26,7 @@ pub mod predicate;
 pub mod problem;
 pub mod project;
 pub mod schedule;
+pub mod scope;
 pub mod sink;
 pub mod sql;
 pub mod sql_worker;

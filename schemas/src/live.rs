@@ -1,15 +1,20 @@
 //! What the speed layer gives the serving layer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::measure::StateError;
 use crate::offsets::{Offsets, Partition};
+use crate::scope::Scope;
+use crate::states::StateTable;
+use crate::view::View;
 
 /// A request for one view's epoch.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PartialsRequest {
     pub stream: String,
     pub view: String,
@@ -18,10 +23,13 @@ pub struct PartialsRequest {
     /// The epoch asked for. Empty for a view that no version holds yet: the epoch of the log's start,
     /// whose watershed the reply names.
     pub watershed: Offsets,
+    /// What the answer is made of: a reply holds this part of the states at least.
+    #[serde(default, skip_serializing_if = "Scope::is_whole")]
+    pub scope: Scope,
 }
 
 /// The states of one view's epoch: for each partition named in `live`, exactly the fold of the
-/// records in `[watershed, live)` (invariant `COVER`).
+/// records in `[watershed, live)` (invariant `COVER`), as far as they lie in the scope that was asked for.
 #[derive(Clone, Debug)]
 pub struct Partials {
     pub watershed: Offsets,
@@ -34,9 +42,41 @@ pub struct Partials {
     /// The partition of each entry of `states`: two nodes may both hold a partition for a moment after
     /// ownership moved, and the asker must be able to take it from one of them only.
     pub partitions: Vec<Partition>,
-    /// State tables as [`StateTable::to_live_batch`](crate::states::StateTable::to_live_batch) writes them,
-    /// each of one partition; the same key may occur in several.
-    pub states: Vec<RecordBatch>,
+    /// Each of one partition; the same key may occur in several.
+    pub states: Vec<PartitionStates>,
+}
+
+/// The states of a partition, as they have come.
+#[derive(Clone, Debug)]
+pub enum PartitionStates {
+    /// From a node in this process.
+    Held(Arc<StateTable>),
+    /// As [`StateTable::to_live_batch`] writes them.
+    Encoded(RecordBatch),
+}
+
+impl PartitionStates {
+    pub fn cells(&self) -> usize {
+        match self {
+            PartitionStates::Held(table) => table.cells(),
+            PartitionStates::Encoded(batch) => batch.num_rows(),
+        }
+    }
+
+    pub fn to_batch(&self) -> RecordBatch {
+        match self {
+            PartitionStates::Held(table) => table.to_live_batch(),
+            PartitionStates::Encoded(batch) => batch.clone(),
+        }
+    }
+
+    /// `scope` is what was asked for.
+    pub fn to_table(&self, view: &Arc<View>, scope: &Scope) -> Result<Arc<StateTable>, StateError> {
+        match self {
+            PartitionStates::Held(table) => Ok(table.clone()),
+            PartitionStates::Encoded(batch) => StateTable::read(view.clone(), batch, scope).map(Arc::new),
+        }
+    }
 }
 
 /// What costs nothing to look at.

@@ -32,6 +32,7 @@ use crate::expr::Scalar;
 use crate::keys::{Keys, UNKNOWN};
 use crate::measure::operand::Operand;
 use crate::measure::{self, Input, Places, StateError, States};
+use crate::scope::Scope;
 use crate::stream::{OFFSET_COLUMN, PARTITION_COLUMN};
 use crate::types::DataType;
 use crate::view::{Aggregate, Measure, View};
@@ -52,7 +53,8 @@ const UNCOUNTED: i64 = -1;
 pub struct StateTable {
     pub view: Arc<View>,
     pub keys: Keys,
-    /// One per measure, in the view's order; every one has as many rows as `keys`.
+    /// One per measure, in the view's order; every one has as many rows as `keys`, but for those that a copy leaves out,
+    /// which have none.
     pub measures: Vec<Box<dyn States>>,
     /// Events that were folded here or in what was merged: those that passed the view's filter. Not stored.
     pub events: u64,
@@ -177,6 +179,35 @@ impl StateTable {
         Ok(rows)
     }
 
+    /// The rows that lie in a scope, and all overflow groups, which may hold records that do.
+    pub fn rows_in(&self, scope: &Scope) -> Vec<u32> {
+        let within = scope.within(&self.keys);
+        (0..self.keys.len() as u32).filter(|row| within.has(*row) || self.keys.is_overflow(*row)).collect()
+    }
+
+    /// A copy of what [`StateTable::rows_in`] gives, with the measures that lie in the scope.
+    pub fn part(&self, scope: &Scope) -> StateTable {
+        let (rows, mut part) = (self.rows_in(scope), StateTable::new(self.view.clone()));
+        let into = if rows.len() == self.keys.len() {
+            part.keys = self.keys.clone();
+            rows.clone()
+        } else {
+            let dimensions: Vec<usize> = (0..self.keys.dimensions()).collect();
+            part.keys.regroup(&self.keys, &rows, &dimensions, |start| start)
+        };
+        let measures = part.measures.iter_mut().zip(&self.measures).enumerate();
+        for (_, (copy, states)) in measures.filter(|(index, _)| scope.has_measure(*index)) {
+            copy.resize(rows.len());
+            copy.merge(&into, &**states, &rows);
+        }
+        for (row, into) in rows.iter().zip(&into).filter(|_| !self.overflow.is_empty()) {
+            if let Some(records) = self.overflow.get(row) {
+                part.overflow_by(*into, *records);
+            }
+        }
+        part
+    }
+
     /// Merges all cells of `other` into this table.
     pub fn merge(&mut self, other: &StateTable) {
         let into = self.keys.absorb(&other.keys);
@@ -221,15 +252,19 @@ impl StateTable {
         record_batch(Self::schema(&self.view), arrays, rows.len())
     }
 
-    /// What the speed layer sends: the same and [`OVERFLOW`], with rows as they lie here, in the order of first sight. Whoever
-    /// asks puts no question to the order, and sorting takes longer than all else.
+    /// What the speed layer sends: the same and [`OVERFLOW`], with rows as they lie here, in the order of first sight, and
+    /// without measures that a copy left out. Whoever asks puts no question to the order, and sorting takes longer than
+    /// all else.
     pub fn to_live_batch(&self) -> RecordBatch {
         let rows: Vec<u32> = (0..self.keys.len() as u32).collect();
-        let mut arrays = self.key_columns(&rows);
-        arrays.extend(self.state_columns(&rows));
+        let (mut fields, mut arrays) = (key_fields(&self.view), self.key_columns(&rows));
+        let measures = self.view.measures.iter().zip(&self.measures);
+        for (measure, states) in measures.filter(|(_, states)| states.len() == rows.len()) {
+            fields.extend(measure::fields(measure));
+            arrays.extend(states.columns(&rows));
+        }
+        fields.push(overflow_field());
         arrays.push(self.overflow_column(rows.iter().copied()));
-        let mut fields = Self::schema(&self.view).fields().to_vec();
-        fields.push(Arc::new(overflow_field()));
         record_batch(Arc::new(Schema::new(fields)), arrays, rows.len())
     }
 
@@ -261,6 +296,11 @@ impl StateTable {
     /// are ignored, and views, large and dictionary-encoded forms of the same types are accepted. Rows of the same key are
     /// merged.
     pub fn from_record_batch(view: Arc<View>, batch: &RecordBatch) -> Result<Self, StateError> {
+        StateTable::read(view, batch, &Scope::default())
+    }
+
+    /// As [`StateTable::from_record_batch`], of a batch that holds the measures of a scope at least: others are left out.
+    pub fn read(view: Arc<View>, batch: &RecordBatch, scope: &Scope) -> Result<Self, StateError> {
         let mut table = StateTable::new(view.clone());
         let windows = key_column(batch, WINDOW_START, &DataType::Timestamp)?;
         let mut codes: Vec<Vec<u32>> = Vec::with_capacity(view.dimensions.len());
@@ -289,7 +329,8 @@ impl StateTable {
         }
         let distinct = table.keys.len() == rows.len();
         let from: Vec<u32> = (0..rows.len() as u32).collect();
-        for (measure, states) in view.measures.iter().zip(&mut table.measures) {
+        let measures = view.measures.iter().zip(&mut table.measures).enumerate();
+        for (_, (measure, states)) in measures.filter(|(index, _)| scope.has_measure(*index)) {
             let loaded = measure::from_columns(measure, &stored(batch, measure)?)?;
             if distinct {
                 *states = loaded;

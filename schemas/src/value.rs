@@ -4,14 +4,17 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// A SQL value. Hot paths work on columns; a `Value` is for what is looked at one by one.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Value {
     Null,
     Boolean(bool),
     /// INTEGER and BIGINT.
     Integer(i64),
-    Double(f64),
+    /// Written as its bits: JSON has neither NaN nor infinity.
+    Double(#[serde(with = "bits")] f64),
     /// The unscaled integer and the number of digits behind the point.
     Decimal(i128, u8),
     Text(Arc<str>),
@@ -71,5 +74,17 @@ impl fmt::Display for DecimalText {
         let one = 10u128.pow(u32::from(scale));
         let magnitude = unscaled.unsigned_abs();
         write!(out, "{sign}{}.{:0width$}", magnitude / one, magnitude % one, width = usize::from(scale))
+    }
+}
+
+mod bits {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(value.to_bits())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        u64::deserialize(deserializer).map(f64::from_bits)
     }
 }

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use chrono::DateTime;
 use tracing::Instrument as _;
 use watershed_schemas::keys::Keys;
-use watershed_schemas::live::{LiveError, Partials, PartialsRequest};
+use watershed_schemas::live::{LiveError, Partials, PartialsRequest, PartitionStates};
 use watershed_schemas::manifest::Version;
 use watershed_schemas::offsets::Offsets;
+use watershed_schemas::scope::Scope;
 use watershed_schemas::states::StateTable;
 use watershed_schemas::superseded;
 use watershed_schemas::value::Value;
@@ -180,7 +181,7 @@ impl Serving {
             }
         };
         if found.next_cursor.is_some() {
-            self.kept.keep(view, Pin::of(&block), halves.clone());
+            self.kept.keep(view, &plan.scope, Pin::of(&block), halves.clone());
         }
         let mut statistics =
             Statistics { elapsed_ms: 0.0, batch_rows: found.batch_rows, live_groups: found.live_groups };
@@ -242,11 +243,11 @@ impl Serving {
         cursor: Option<&Cursor>,
     ) -> Result<Arc<Halves>, Refusal> {
         let view = &plan.view;
-        if let Some(kept) = cursor.and_then(|cursor| self.kept.find(view, cursor.pin)) {
+        if let Some(kept) = cursor.and_then(|cursor| self.kept.find(view, &plan.scope, cursor.pin)) {
             return Ok(kept);
         }
         if !plan.batch_only {
-            return Ok(Arc::new(self.live_halves_of_one(state, view).await?));
+            return Ok(Arc::new(self.live_halves_of_one(state, view, &plan.scope).await?));
         }
         let continued = cursor.and_then(|cursor| cursor.pin.version());
         let Some(version) = plan.as_of.or(continued) else {
@@ -263,29 +264,34 @@ impl Serving {
         Ok(Arc::new(halves))
     }
 
-    async fn live_halves_of_one(&self, state: &StreamState, view: &Arc<View>) -> Result<Halves, Refusal> {
+    async fn live_halves_of_one(
+        &self,
+        state: &StreamState,
+        view: &Arc<View>,
+        scope: &Scope,
+    ) -> Result<Halves, Refusal> {
         // Before anything else is looked at, so that what comes after is as new as this at least.
         let glance = self.streams.live().glance(&view.stream.name);
-        let recent = glance.as_ref();
-        let recent =
-            recent.and_then(|glance| self.recent.find(state, view, glance, state.current().as_ref()));
-        if let Some(halves) = recent {
+        let find = |glance| self.recent.find(state, (view, scope), glance, state.current().as_ref());
+        if let Some(halves) = glance.as_ref().and_then(find) {
             return Ok(halves);
         }
-        let mut halves = self.live_halves(state, std::slice::from_ref(view)).await?;
+        let mut halves = self.live_halves(state, std::slice::from_ref(view), scope).await?;
         let halves = halves.pop().expect("one view has one pair of halves");
         if let Some(glance) = glance {
-            self.recent.keep(state, view, glance.moved, &halves);
+            self.recent.keep(state, (view, scope), glance.moved, &halves);
         }
         Ok(halves)
     }
 
     /// A version and the states at or above its watershed, of several views alike: all are folds of the same records.
-    /// Should the epoch be gone because a newer version took over meanwhile, that one is asked for.
+    /// Should the epoch be gone because a newer version took over meanwhile, that one is asked for. States hold what lies
+    /// in `scope` at least.
     pub(crate) async fn live_halves(
         &self,
         state: &StreamState,
         views: &[Arc<View>],
+        scope: &Scope,
     ) -> Result<Vec<Halves>, Refusal> {
         let mut loaded = state.current();
         let mut hand_over = HandOver::new(self.wait_for_partitions);
@@ -293,7 +299,7 @@ impl Serving {
         loop {
             let holds = |view: &View| loaded.as_ref().filter(|loaded| loaded.views.contains_key(&view.name));
             let watershed = |view: &View| holds(view).map(|held| &held.manifest.watershed);
-            let error = match self.partials(views, watershed).await {
+            let error = match self.partials(views, scope, watershed).await {
                 Ok(replies) => {
                     let chosen: Vec<Chosen> = (views.iter().zip(replies))
                         .map(|(view, replies)| choose(replies, watershed(view)))
@@ -329,7 +335,7 @@ impl Serving {
                                 view.name
                             )));
                         }
-                        let tables = self.decode(view, &chosen).await?;
+                        let tables = self.decode(view, scope, &chosen).await?;
                         chosen.states = Vec::new();
                         let live = Live { chosen, tables, missing: None };
                         halves.push(Halves { loaded: loaded.clone(), live: Some(live) });
@@ -370,6 +376,7 @@ impl Serving {
     async fn partials<'a>(
         &self,
         views: &[Arc<View>],
+        scope: &Scope,
         watershed: impl Fn(&View) -> Option<&'a Offsets>,
     ) -> Result<Vec<Vec<Partials>>, LiveError> {
         let request = |view: &Arc<View>| PartialsRequest {
@@ -377,6 +384,7 @@ impl Serving {
             view: view.name.clone(),
             view_hash: view.hash.clone(),
             watershed: watershed(view).cloned().unwrap_or_default(),
+            scope: scope.clone(),
         };
         match views {
             [view] => Ok(vec![self.streams.live().partials(&request(view)).await?]),
@@ -387,13 +395,22 @@ impl Serving {
         }
     }
 
-    async fn decode(&self, view: &Arc<View>, chosen: &Chosen) -> Result<Vec<Arc<StateTable>>, Refusal> {
-        let cells: usize = chosen.states.iter().map(|(.., states)| states.num_rows()).sum();
-        if cells <= INLINE_DECODED {
-            return self.tables.decode(view, chosen);
+    async fn decode(
+        &self,
+        view: &Arc<View>,
+        scope: &Scope,
+        chosen: &Chosen,
+    ) -> Result<Vec<Arc<StateTable>>, Refusal> {
+        let encoded = chosen.states.iter().map(|(.., states)| match states {
+            PartitionStates::Held(_) => 0,
+            PartitionStates::Encoded(batch) => batch.num_rows(),
+        });
+        if encoded.sum::<usize>() <= INLINE_DECODED {
+            return self.tables.decode(view, scope, chosen);
         }
-        let (tables, view, chosen) = (self.tables.clone(), view.clone(), chosen.clone());
-        beside(move || tables.decode(&view, &chosen)).await?
+        let (tables, view, scope, chosen) =
+            (self.tables.clone(), view.clone(), scope.clone(), chosen.clone());
+        beside(move || tables.decode(&view, &scope, &chosen)).await?
     }
 
     async fn recompute(&self, held: &Loaded, plan: &Plan) -> Result<Exacts, Refusal> {
@@ -473,9 +490,7 @@ fn compute(
     })?;
     let selection = Selection {
         view: &plan.view,
-        from: plan.from,
-        to: plan.to,
-        conditions: &plan.conditions,
+        scope: &plan.scope,
         masks: masks.as_deref(),
         buckets: plan.buckets,
         dimensions: &plan.dimensions,

@@ -28,4 +28,4 @@ pub mod time_to_loss;
 pub mod trace;
 mod turns;
 pub mod versions;
-mod wire;
+pub mod wire;

@@ -10,6 +10,7 @@ use arrow::array::ArrayRef;
 use watershed_schemas::keys::Keys;
 use watershed_schemas::measure::{self, States};
 use watershed_schemas::predicate::Mask;
+use watershed_schemas::scope::Scope;
 use watershed_schemas::states::StateTable;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::{Measure, View};
@@ -17,7 +18,6 @@ use watershed_schemas::view::{Measure, View};
 use crate::cells;
 use crate::grain::Buckets;
 use crate::overflow::Overflow;
-use crate::plan::Condition;
 
 /// A table of cells of one side of the watershed.
 #[derive(Clone, Copy)]
@@ -46,10 +46,8 @@ impl Source<'_> {
 /// Which cells take part, and what becomes of them.
 pub struct Selection<'a> {
     pub view: &'a View,
-    /// Windows that start in `[from, to)`.
-    pub from: i64,
-    pub to: i64,
-    pub conditions: &'a [Condition],
+    /// Which cells; the measures are named below.
+    pub scope: &'a Scope,
     /// By source, what the asker may see of it; none: everything.
     pub masks: Option<&'a [Vec<Mask>]>,
     pub buckets: Buckets,
@@ -147,32 +145,11 @@ pub fn merge<'a>(sources: &'a [Source<'a>], selection: &'a Selection<'a>) -> Gro
 
 /// The rows whose window and dimensions are known and pass.
 fn passing(source: &Source<'_>, selection: &Selection<'_>, masks: &[Mask]) -> Vec<u32> {
-    let keys = &source.table.keys;
-    let unknown: Vec<u32> = source.table.overflow().map(|(row, _)| row).collect();
-    let passes: Vec<(usize, Vec<bool>)> =
-        selection.conditions.iter().map(|condition| codes(keys, condition)).collect();
-    let windows = keys.windows();
-    let in_range = |row: &usize| (selection.from..selection.to).contains(&windows[*row]);
-    let rows = source.reach(selection.from, selection.to).filter(in_range).map(|row| row as u32);
-    rows.filter(|row| {
-        if unknown.binary_search(row).is_ok() {
-            return false;
-        }
-        let codes = keys.row_codes(*row);
-        passes.iter().all(|(dimension, passes)| passes[codes[*dimension] as usize])
-            && masks.iter().all(|mask| mask.passes(*row, codes))
-    })
-    .collect()
-}
-
-/// Which of a dimension's codes pass a condition.
-fn codes(keys: &Keys, condition: &Condition) -> (usize, Vec<bool>) {
-    let dimension = condition.dimension;
-    let mut passes = vec![condition.negated; keys.dictionary(dimension).len()];
-    for code in condition.values.iter().filter_map(|value| keys.find_code(dimension, value)) {
-        passes[code as usize] = !condition.negated;
-    }
-    (dimension, passes)
+    let (keys, scope) = (&source.table.keys, selection.scope);
+    let within = scope.within(keys);
+    let rows = source.reach(scope.from, scope.to).map(|row| row as u32);
+    let seen = |row: u32| masks.iter().all(|mask| mask.passes(row, keys.row_codes(row)));
+    rows.filter(|row| within.has(*row) && seen(*row)).collect()
 }
 
 impl Groups<'_> {

@@ -70,13 +70,14 @@ impl Overflow {
         for (row, records) in table.overflow() {
             let window = table.keys.windows()[row as usize];
             let known = window != ANY_WINDOW;
-            if known && !(selection.from <= window && window < selection.to) {
+            let scope = selection.scope;
+            if known && !(scope.from <= window && window < scope.to) {
                 continue;
             }
-            let all_time = selection.from == i64::MIN && selection.to == i64::MAX;
+            let all_time = scope.from == i64::MIN && scope.to == i64::MAX;
             let placed = known || (all_time && selection.buckets == Buckets::All);
             let restricted = selection.masks.is_some();
-            let decided = placed && selection.conditions.is_empty() && !restricted;
+            let decided = placed && scope.conditions.is_empty() && !restricted;
             // Whose records these are is not known, so how many there are is not told to those who see some rows only.
             let (known, records) = if restricted { (false, None) } else { (known, records) };
             self.found = true;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 use watershed_schemas::manifest::Version;
 use watershed_schemas::predicate::Predicate;
+use watershed_schemas::scope::{Condition, Scope};
 use watershed_schemas::types::DataType;
-use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
 
 use crate::grain::{self, Buckets, Grain};
@@ -22,13 +22,10 @@ pub struct Plan {
     /// Indices into the view's measures and dimensions, in the order of the answer's columns.
     pub measures: Vec<usize>,
     pub dimensions: Vec<usize>,
-    /// All of them must hold.
-    pub conditions: Vec<Condition>,
+    /// The cells that take part, and the measures that are named.
+    pub scope: Scope,
     /// The rows that the asker may see; none: all.
     pub rows: Option<Arc<Predicate>>,
-    /// Windows that start in `[from, to)` take part.
-    pub from: i64,
-    pub to: i64,
     pub buckets: Buckets,
     pub zone: Tz,
     pub fill: Fill,
@@ -43,14 +40,6 @@ pub struct Plan {
     pub require: Vec<Requirement>,
     pub provenance: bool,
     pub explain: bool,
-}
-
-/// A condition on one of the view's dimensions.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Condition {
-    pub dimension: usize,
-    pub negated: bool,
-    pub values: Vec<Value>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,14 +71,18 @@ pub fn plan(query: &Query, view: &Arc<View>) -> Result<Plan, Refusal> {
         Refusal::new(Reason::Forbidden, detail)
     })?;
     let buckets = buckets(query, view)?;
+    let scope = Scope {
+        from: query.from.unwrap_or(i64::MIN),
+        to: query.to.unwrap_or(i64::MAX),
+        conditions,
+        measures: named(&measures, view.measures.len()),
+    };
     let mut plan = Plan {
         view: view.clone(),
         measures,
         dimensions,
-        conditions,
+        scope,
         rows,
-        from: query.from.unwrap_or(i64::MIN),
-        to: query.to.unwrap_or(i64::MAX),
         buckets,
         zone: query.time_zone,
         fill: query.fill,
@@ -135,7 +128,7 @@ impl Plan {
 
     /// True where windows between two starts (both included) may take part.
     pub fn reaches(&self, first: i64, last: i64) -> bool {
-        first < self.to && self.from <= last
+        first < self.scope.to && self.scope.from <= last
     }
 
     pub fn names_window(&self) -> bool {
@@ -184,6 +177,13 @@ impl Plan {
         }
         Ok(*column)
     }
+}
+
+/// Indices in order; `None` where they are all that there are.
+fn named(indices: &[usize], all: usize) -> Option<Vec<usize>> {
+    let mut named = indices.to_vec();
+    named.sort_unstable();
+    (named.len() < all).then_some(named)
 }
 
 /// Names to indices; all of them where nothing was named, each at most once.

@@ -8,6 +8,7 @@ use polars::prelude::{
 use watershed_schemas::events::scan;
 use watershed_schemas::exact::{Grouping, exact, window_start};
 use watershed_schemas::manifest::{EventFile, Manifest};
+use watershed_schemas::scope::{Condition, Scope};
 use watershed_schemas::states::WINDOW_START;
 use watershed_schemas::types::DataType;
 use watershed_schemas::value::Value;
@@ -15,7 +16,7 @@ use watershed_store::{Store, StoreError};
 
 use crate::explain::EventsRead;
 use crate::grain::Buckets;
-use crate::plan::{self, Condition, Plan};
+use crate::plan::{self, Plan};
 use crate::turns::Turn;
 
 /// More event files than this are not read for one question.
@@ -106,14 +107,15 @@ fn aggregate(files: &[Bytes], plan: &Plan, measures: &[usize]) -> PolarsResult<V
     let events = scan(&view.stream, files)?;
     let start = window_start(view);
     let mut keep = lit(true);
-    if plan.from != i64::MIN {
-        keep =
-            keep.and(start.clone().gt_eq(DataType::Timestamp.polars_literal(&Value::Timestamp(plan.from))));
+    let Scope { from, to, conditions, .. } = &plan.scope;
+    let time = |micros: &i64| DataType::Timestamp.polars_literal(&Value::Timestamp(*micros));
+    if *from != i64::MIN {
+        keep = keep.and(start.clone().gt_eq(time(from)));
     }
-    if plan.to != i64::MAX {
-        keep = keep.and(start.clone().lt(DataType::Timestamp.polars_literal(&Value::Timestamp(plan.to))));
+    if *to != i64::MAX {
+        keep = keep.and(start.clone().lt(time(to)));
     }
-    for condition in &plan.conditions {
+    for condition in conditions {
         keep = keep.and(holds(plan, condition)?);
     }
     if let Some(rows) = &plan.rows {

@@ -9,7 +9,7 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
-use watershed_schemas::live::{LiveError, Partials};
+use watershed_schemas::live::{LiveError, Partials, PartitionStates};
 use watershed_schemas::offsets::{Offsets, Partition};
 
 pub const MEDIA_TYPE: &str = "application/vnd.apache.arrow.stream";
@@ -48,7 +48,8 @@ pub fn encode(replies: &[Partials]) -> Result<Vec<u8>, WireError> {
         partitions: reply.partitions.clone(),
     };
     let headers = serde_json::to_string(&replies.iter().map(header).collect::<Vec<_>>())?;
-    let mut batches = replies.iter().flat_map(|reply| &reply.states).peekable();
+    let states = replies.iter().flat_map(|reply| &reply.states);
+    let mut batches = states.map(PartitionStates::to_batch).peekable();
     // Without states there is nothing to describe but the header.
     let fields = batches.peek().map_or_else(Default::default, |batch| batch.schema().fields().clone());
     let schema = Arc::new(Schema::new_with_metadata(fields, HashMap::from([(HEADER.to_string(), headers)])));
@@ -93,7 +94,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Partials>, WireError> {
     }
     let reply = |header: Header| {
         let Header { watershed, live, end, current_at_ms, partitions } = header;
-        let states = states.by_ref().take(partitions.len()).collect();
+        let states = states.by_ref().take(partitions.len()).map(PartitionStates::Encoded).collect();
         Partials { watershed, live, end, current_at_ms, partitions, states }
     };
     Ok(headers.into_iter().map(reply).collect())

@@ -9,11 +9,11 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
-use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 use watershed_schemas::budget::Budget;
 use watershed_schemas::invariants;
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
+use watershed_schemas::scope::Scope;
 use watershed_schemas::states::StateTable;
 use watershed_schemas::view::View;
 
@@ -76,8 +76,8 @@ pub struct Fold {
     hindrance: Option<String>,
     /// What has changed since a checkpoint last asked.
     changes: Changes,
-    /// The states as they are sent, until the next change.
-    exported: OnceLock<RecordBatch>,
+    /// A copy of the whole table, until the next change.
+    copy: OnceLock<Arc<StateTable>>,
 }
 
 /// Which records a fold holds.
@@ -114,8 +114,8 @@ impl Fold {
     }
 
     pub(crate) fn restored(table: StateTable, span: Span) -> Fold {
-        let (changes, exported) = (Changes::none(), OnceLock::new());
-        Fold { table, span, void: None, hindrance: None, changes, exported }
+        let (changes, copy) = (Changes::none(), OnceLock::new());
+        Fold { table, span, void: None, hindrance: None, changes, copy }
     }
 
     /// Puts the fold under a budget. What it holds too much is told apart no more; true if there was any.
@@ -125,7 +125,7 @@ impl Fold {
         let changed = self.table.numbering() != numbering;
         if changed {
             self.changes = Changes::All;
-            self.exported.take();
+            self.copy.take();
         }
         changed
     }
@@ -164,13 +164,17 @@ impl Fold {
         self.void.as_deref().or(self.hindrance.as_deref())
     }
 
-    /// The states as they are sent, made once per change.
-    pub fn export(&self) -> RecordBatch {
-        self.exported.get_or_init(|| self.table.to_live_batch()).clone()
+    /// A copy of the states that lie in a scope; of all of them it is made once per change.
+    pub fn states(&self, scope: &Scope) -> Arc<StateTable> {
+        match scope.is_whole() {
+            true => self.copy.get_or_init(|| Arc::new(self.table.clone())).clone(),
+            false => Arc::new(self.table.part(scope)),
+        }
     }
 
-    pub fn is_exported(&self) -> bool {
-        self.exported.get().is_some()
+    /// True while a copy of the whole table is there.
+    pub(crate) fn is_copied(&self) -> bool {
+        self.copy.get().is_some()
     }
 
     /// What has changed since this was last called.
@@ -218,7 +222,7 @@ impl Fold {
             return;
         }
         let Some(events) = stretch.events(own) else { return };
-        self.exported.take();
+        self.copy.take();
         // One view's failure, even a panic inside the engine that evaluates it, leaves the others alone.
         let numbering = self.table.numbering();
         let folded = catch_unwind(AssertUnwindSafe(|| self.table.fold_run(&events)));

@@ -45,8 +45,8 @@ struct StreamNode {
     patient: Semaphore,
 }
 
-/// Replies of a stream that take their time are made so many at once: those who come meanwhile wait for the states that
-/// these export, rather than each in a thread of its own.
+/// Replies of a stream that take their time are made so many at once: those who come meanwhile wait for the copies that
+/// these make, rather than each in a thread of its own.
 const PATIENT_AT_ONCE: usize = 2;
 
 impl SpeedNode {

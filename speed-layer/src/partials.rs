@@ -4,8 +4,9 @@
 //! `[watershed, live)`. Each partition is cut at one moment, for all views that are asked together; partitions may be
 //! cut at different ones, and the reply says at which.
 
-use watershed_schemas::live::{LiveError, Partials, PartialsRequest};
+use watershed_schemas::live::{LiveError, Partials, PartialsRequest, PartitionStates};
 use watershed_schemas::offsets::{Offsets, Partition};
+use watershed_schemas::scope::Scope;
 use watershed_schemas::superseded;
 use watershed_schemas::view::View;
 
@@ -16,13 +17,14 @@ use crate::shared::{Shared, Slot};
 /// Whether an answer may take its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// Give up rather than wait for a fold or export large states.
+    /// Give up rather than wait for a fold or copy many states.
     None,
     Full,
 }
 
-/// States of so many cells are exported at once.
-const FEW_CELLS: usize = 1_000;
+/// So many cells are looked through at once, and so many of them copied.
+const FEW_LOOKED_AT: usize = 50_000;
+const FEW_COPIED: usize = 1_000;
 
 /// One reply per request, all of this stream. `None` only without patience.
 pub(crate) fn partials(
@@ -64,7 +66,7 @@ pub(crate) fn partials(
                 Ok(fold) => fold,
                 Err(error) => return Some(Err(error)),
             };
-            if patience == Patience::None && fold.table().cells() > FEW_CELLS && !fold.is_exported() {
+            if patience == Patience::None && !reply.is_quick(fold) {
                 return None;
             }
             reply.add(partition, fold);
@@ -77,6 +79,7 @@ pub(crate) fn partials(
 pub struct Reply {
     stream: String,
     key: FoldKey,
+    scope: Scope,
     /// What has been added so far.
     pub partials: Partials,
 }
@@ -114,9 +117,9 @@ impl Reply {
             states: Vec::new(),
         };
         let key = Epoch::asked(&request.watershed).of(&request.view);
-        let reply = Reply { stream: request.stream.clone(), key, partials };
+        let reply = Reply { stream: request.stream.clone(), key, scope: request.scope.clone(), partials };
         match view {
-            Some(view) if view.hash == request.view_hash => Ok(reply),
+            Some(view) if view.hash == request.view_hash && request.scope.is_of(view) => Ok(reply),
             // The version that holds it is yet to be seen, or is gone.
             None if superseded::is_name(&request.view) => {
                 Err(reply.not_ready(format!("no version is known that holds view {}", request.view)))
@@ -137,6 +140,15 @@ impl Reply {
         }
     }
 
+    /// True where adding a fold takes next to no time.
+    fn is_quick(&self, fold: &Fold) -> bool {
+        let table = fold.table();
+        match self.scope.is_whole() {
+            true => table.cells() <= FEW_COPIED || fold.is_copied(),
+            false => table.cells() <= FEW_LOOKED_AT && table.rows_in(&self.scope).len() <= FEW_COPIED,
+        }
+    }
+
     pub fn add(&mut self, partition: Partition, fold: &Fold) {
         let (reply, span) = (&mut self.partials, fold.span());
         if self.key.epoch == Epoch::Origin {
@@ -144,9 +156,10 @@ impl Reply {
         }
         reply.live.set(partition, span.until);
         reply.end.set(partition, reply.end.get(partition).max(span.until));
-        if fold.table().cells() > 0 {
+        let states = fold.states(&self.scope);
+        if states.cells() > 0 {
             reply.partitions.push(partition);
-            reply.states.push(fold.export());
+            reply.states.push(PartitionStates::Held(states));
         }
     }
 

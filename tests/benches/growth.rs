@@ -21,6 +21,7 @@ use watershed_schemas::live::{LiveSource, PartialsRequest};
 use watershed_schemas::log::Log;
 use watershed_schemas::offsets::Offsets;
 use watershed_schemas::project::{Project, SourceFile};
+use watershed_schemas::scope::Scope;
 use watershed_speed::{SpeedNode, SpeedSettings};
 use watershed_store::Store;
 
@@ -228,11 +229,13 @@ async fn readings(node: &SpeedNode, stream: &str, view: &str, hash: &str) -> i64
         view: view.to_string(),
         view_hash: hash.to_string(),
         watershed: Offsets::new(),
+        scope: Scope::default(),
     };
     let replies = node.partials(&request).await.expect("the node answers");
     let states = replies.iter().flat_map(|reply| &reply.states);
     let counted = states.map(|states| {
-        let counts = states.column_by_name("readings__count").expect("the count is a state");
+        let counts =
+            states.to_batch().column_by_name("readings__count").cloned().expect("the count is a state");
         counts.as_primitive::<Int64Type>().values().iter().sum::<i64>()
     });
     counted.sum()

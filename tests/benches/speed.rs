@@ -11,7 +11,7 @@ use watershed_schemas::live::{LiveSource, PartialsRequest};
 use watershed_schemas::log::Log;
 use watershed_schemas::offsets::Offsets;
 use watershed_schemas::project::Project;
-use watershed_schemas::states::StateTable;
+use watershed_schemas::scope::Scope;
 use watershed_schemas::value::Value;
 use watershed_speed::SpeedNode;
 use watershed_store::Store;
@@ -158,12 +158,13 @@ async fn readings(node: &SpeedNode, view: &str, project: &Project) -> i64 {
         view: view.name.clone(),
         view_hash: view.hash.clone(),
         watershed: Offsets::new(),
+        scope: Scope::default(),
     };
     let mut readings = 0;
     for states in
         node.partials(&request).await.expect("the node answers").iter().flat_map(|reply| &reply.states)
     {
-        let table = StateTable::from_record_batch(view.clone(), states).expect("the states are the view's");
+        let table = states.to_table(view, &Scope::default()).expect("the states are the view's");
         for row in table.keys.sorted_rows() {
             let Value::Integer(count) = table.measures[0].finish(row) else { panic!("a count is a number") };
             readings += count;

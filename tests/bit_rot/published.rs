@@ -14,6 +14,7 @@ use watershed_schemas::log::Log;
 use watershed_schemas::manifest::{Intent, Manifest, Version};
 use watershed_schemas::offsets::Offsets;
 use watershed_schemas::project::Project;
+use watershed_schemas::scope::Scope;
 use watershed_schemas::states::StateTable;
 use watershed_schemas::value::Value;
 use watershed_serving::answer::Answer;
@@ -215,6 +216,7 @@ impl Published {
             view: view.name.clone(),
             view_hash: view.hash.clone(),
             watershed: watershed.clone(),
+            scope: Scope::default(),
         };
         let replies = node.partials(&request).await.ok()?;
         let end: Offsets = ends(&self.world);
@@ -224,9 +226,7 @@ impl Published {
                 return None;
             }
             for states in &reply.states {
-                table.merge(
-                    &StateTable::from_record_batch(view.clone(), states).expect("the view's own states"),
-                );
+                table.merge(&states.to_table(view, &Scope::default()).expect("the view's own states"));
             }
         }
         Some(cells(&table))

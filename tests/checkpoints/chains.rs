@@ -123,7 +123,10 @@ struct Moment {
 
 impl Moment {
     fn of(epochs: &PartitionEpochs, continues: Vec<String>) -> Moment {
-        let folds = epochs.folds().iter().map(|(key, fold)| (key.clone(), (fold.span(), fold.export())));
+        let folds = epochs
+            .folds()
+            .iter()
+            .map(|(key, fold)| (key.clone(), (fold.span(), fold.table().to_live_batch())));
         Moment { live: epochs.live(), folds: folds.collect(), continues }
     }
 }
@@ -345,7 +348,7 @@ impl World {
             let moment = &self.moments[path];
             let folds = checkpoint.folds.iter();
             let folds: BTreeMap<FoldKey, (Span, RecordBatch)> =
-                folds.map(|(key, fold)| (key.clone(), (fold.span(), fold.export()))).collect();
+                folds.map(|(key, fold)| (key.clone(), (fold.span(), fold.table().to_live_batch()))).collect();
             assert_eq!(checkpoint.live, moment.live);
             assert_eq!(folds, moment.folds, "invariant {}: {path}", invariants::REPLAY);
         }

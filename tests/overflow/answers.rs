@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use watershed_schemas::budget::Limits;
 use watershed_schemas::invariants;
+use watershed_schemas::scope::Scope;
 use watershed_schemas::value::Value;
 use watershed_serving::merge::{Selection, Source, merge};
 
@@ -25,11 +26,10 @@ fn check(below: &[Trip], above: &[Trip], most: u64, asked: &Asked) -> Result<(),
         Source { table: &live[1], exact: None, sorted: false },
     ];
     let measures: Vec<usize> = (0..view.measures.len()).collect();
+    let scope = asked.scope();
     let selection = Selection {
         view: &view,
-        from: asked.from,
-        to: asked.to,
-        conditions: &asked.conditions,
+        scope: &scope,
         masks: None,
         buckets: asked.buckets,
         dimensions: &asked.dimensions,
@@ -107,16 +107,9 @@ fn records_of_no_known_window_belong_to_answers_over_all_time_and_are_undecided_
     let live = fold_within(&view, &above, Limits { groups: Some(4), bytes: None });
     let sources = [Source { table: &live, exact: None, sorted: false }];
     let ask = |buckets, from| {
-        let selection = Selection {
-            view: &view,
-            from,
-            to: i64::MAX,
-            conditions: &[],
-            masks: None,
-            buckets,
-            dimensions: &[],
-            measures: &[0],
-        };
+        let scope = Scope { from, ..Scope::default() };
+        let selection =
+            Selection { view: &view, scope: &scope, masks: None, buckets, dimensions: &[], measures: &[0] };
         let groups = merge(&sources, &selection);
         let told = groups.overflow.told().expect("most records overflow");
         let counted: i64 = (0..groups.len() as u32)

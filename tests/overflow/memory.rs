@@ -9,6 +9,7 @@ use watershed_schemas::budget::Limits;
 use watershed_schemas::decode::Decoder;
 use watershed_schemas::log::Records;
 use watershed_schemas::offsets::{Offset, Partition};
+use watershed_schemas::scope::Scope;
 use watershed_schemas::view::View;
 use watershed_speed::budgets::{Budgets, ViewBudget};
 use watershed_speed::checkpoint::Snapshot;
@@ -73,7 +74,8 @@ fn fold(epochs: &mut PartitionEpochs, view: &View, decoder: &mut Decoder, from: 
 
 /// Sends and saves the states as a node does.
 fn send_and_save(epochs: &PartitionEpochs) -> usize {
-    let sent: usize = epochs.folds().values().map(|fold| fold.export().num_rows()).sum();
+    let sent: usize =
+        epochs.folds().values().map(|fold| fold.states(&Scope::default()).to_live_batch().num_rows()).sum();
     let saved = Snapshot::of(live::STREAM, epochs).encode().expect("states encode");
     sent + saved.len()
 }

@@ -13,6 +13,7 @@ use watershed_schemas::invariants;
 use watershed_schemas::live::Partials;
 use watershed_schemas::log::{Log, Records};
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
+use watershed_schemas::scope::Scope;
 use watershed_schemas::states::StateTable;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
@@ -69,7 +70,7 @@ impl World {
 fn merged(view: &Arc<View>, reply: &Partials) -> StateTable {
     let mut whole = StateTable::new(view.clone());
     for states in &reply.states {
-        whole.merge(&StateTable::from_record_batch(view.clone(), states).expect("the states are the view's"));
+        whole.merge(&states.to_table(view, &Scope::default()).expect("the states are the view's"));
     }
     whole
 }
@@ -206,8 +207,8 @@ fn a_checkpoint_after_groups_were_given_up_has_the_fold_as_it_is_then() {
         for (key, fold) in epochs.folds() {
             let written = &checkpoint.folds[key];
             assert_eq!(
-                written.export(),
-                fold.export(),
+                written.table().to_live_batch(),
+                fold.table().to_live_batch(),
                 "invariant {}, up to {}",
                 invariants::REPLAY,
                 epochs.live()

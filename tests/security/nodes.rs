@@ -1,6 +1,7 @@
 //! Between servers and speed nodes.
 
 use watershed_schemas::live::{LiveSource as _, PartialsRequest};
+use watershed_schemas::scope::Scope;
 use watershed_security::{ClientTls, NodeSecret, Secret};
 use watershed_serving::http::{NODE, PartialsServer, PartialsSettings};
 use watershed_serving::live::Peers;
@@ -28,6 +29,7 @@ fn request() -> PartialsRequest {
         view: "trips_hourly".to_string(),
         view_hash: hourly().hash.clone(),
         watershed: offsets(&[(0, 4), (1, 0)]),
+        scope: Scope::default(),
     }
 }
 

@@ -13,6 +13,7 @@ use watershed_schemas::log::{Log, LogError, Records};
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 use watershed_schemas::superseded;
 use watershed_schemas::value::Value;
+use watershed_serving::wire;
 use watershed_speed::checkpoint::Checkpoint;
 use watershed_speed::epoch::{Fold, FoldKey};
 use watershed_speed::following::{Command, Event, Following};
@@ -395,7 +396,8 @@ impl Node {
                 }
             }
         }
-        Ok(vec![reply.partials])
+        let bytes = wire::encode(&[reply.partials]).expect("states are written");
+        Ok(wire::decode(&bytes).expect("what was written is read"))
     }
 
     pub fn status(&self) -> LiveStatus {

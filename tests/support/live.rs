@@ -14,6 +14,7 @@ use watershed_schemas::log::{Log, Records};
 use watershed_schemas::manifest::{Intent, Manifest, Version, ViewVersion};
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 use watershed_schemas::project::{Project, SourceFile};
+use watershed_schemas::scope::Scope;
 use watershed_schemas::states::StateTable;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
@@ -194,6 +195,7 @@ impl Speed {
             view: view.to_string(),
             view_hash: self.views[view].hash.clone(),
             watershed: watershed.clone(),
+            scope: Scope::default(),
         };
         let mut replies = self.node.partials(&request).await?;
         assert_eq!(replies.len(), 1, "a node replies once");
@@ -225,16 +227,15 @@ impl Speed {
     pub fn check(&self, view: &str, reply: &Partials, log: &MemoryLog) {
         let view = &self.views[view];
         assert_eq!(reply.partitions.len(), reply.states.len());
-        let mut found: BTreeMap<Partition, StateTable> = BTreeMap::new();
+        let mut found: BTreeMap<Partition, Arc<StateTable>> = BTreeMap::new();
         for (partition, states) in reply.partitions.iter().zip(&reply.states) {
-            let states =
-                StateTable::from_record_batch(view.clone(), states).expect("the states are the view's");
+            let states = states.to_table(view, &Scope::default()).expect("the states are the view's");
             assert!(found.insert(*partition, states).is_none(), "a partition has one table");
         }
         for (partition, until) in reply.live.iter() {
             let range = OffsetRange::new(reply.watershed.get(partition), until);
             let oracle = direct(view, partition, &log.records(TOPIC, partition.0), &[range]);
-            let found = found.remove(&partition).unwrap_or_else(|| StateTable::new(view.clone()));
+            let found = found.remove(&partition).unwrap_or_else(|| Arc::new(StateTable::new(view.clone())));
             assert_eq!(cells(&found), cells(&oracle), "invariant {}: {partition} {range}", invariants::COVER);
             assert!(reply.end.get(partition) >= until, "the log ends where it was read at the earliest");
         }

@@ -10,6 +10,7 @@ use watershed_schemas::live::{LiveSource, PartialsRequest};
 use watershed_schemas::log::Records;
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 use watershed_schemas::project::{Project, SourceFile};
+use watershed_schemas::scope::Scope;
 use watershed_speed::SpeedNode;
 use watershed_speed::epoch::Epoch;
 use watershed_speed::partition::PartitionEpochs;
@@ -64,13 +65,15 @@ pub async fn until(node: &SpeedNode, project: &Project, readings: i64) {
         view: VIEW.to_string(),
         view_hash: project.views[0].hash.clone(),
         watershed: Offsets::new(),
+        scope: Scope::default(),
     };
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let replies = node.partials(&request).await.unwrap_or_default();
         let states = replies.iter().flat_map(|reply| &reply.states);
         let counted = states.map(|states| {
-            let counts = states.column_by_name("readings__count").expect("the count is a state");
+            let counts =
+                states.to_batch().column_by_name("readings__count").cloned().expect("the count is a state");
             counts.as_primitive::<Int64Type>().values().iter().sum::<i64>()
         });
         let counted: i64 = counted.sum();

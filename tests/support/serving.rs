@@ -16,7 +16,9 @@ use polars::prelude::{
 };
 use watershed_schemas::budget::{Budget, Limits};
 use watershed_schemas::layout::Object;
-use watershed_schemas::live::{LiveError, LiveSource, LiveStatus, Partials, PartialsRequest};
+use watershed_schemas::live::{
+    LiveError, LiveSource, LiveStatus, Partials, PartialsRequest, PartitionStates,
+};
 use watershed_schemas::manifest::{EventFile, Manifest, StoredFile, Version, ViewFile, ViewVersion};
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 use watershed_schemas::project::{Project, SourceFile};
@@ -387,7 +389,8 @@ impl LiveSource for ScriptedLive {
         let (partitions, states) = epoch
             .trips
             .iter()
-            .map(|(of, trips)| (Partition(*of), fold_within(view, trips, script.limits).to_live_batch()))
+            .map(|(of, trips)| (Partition(*of), fold_within(view, trips, script.limits)))
+            .map(|(of, states)| (of, PartitionStates::Encoded(states.to_live_batch())))
             .unzip();
         Ok(vec![Partials {
             watershed: epoch.watershed.clone(),

@@ -2,6 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 use watershed_schemas::manifest::Version;
+use watershed_schemas::scope::Scope;
 use watershed_schemas::value::Value;
 
 use super::{Block, order};
@@ -78,7 +79,8 @@ fn parse(plan: &Plan, bytes: &[u8]) -> Option<Cursor> {
 
 /// What a cursor is bound to beside its pin: the view, the rows and their order. The page's size may change.
 fn fingerprint(plan: &Plan) -> Print {
-    let Plan { view, dimensions, conditions, rows, from, to, buckets, fill, accuracy, as_of, .. } = plan;
+    let Plan { view, dimensions, scope, rows, buckets, fill, accuracy, as_of, .. } = plan;
+    let Scope { from, to, conditions, .. } = scope;
     let rows = rows.as_ref().map(|rows| rows.text());
     let order = order::columns(plan);
     print(&format!(

@@ -44,7 +44,7 @@ fn buckets(plan: &Plan, groups: &Groups<'_>) -> Result<Vec<i64>, Refusal> {
     }
     let window = plan.view.window.window;
     let with_data = || groups.keys.windows().iter().copied();
-    let first = match plan.from {
+    let first = match plan.scope.from {
         i64::MIN => with_data().min(),
         from => {
             // The first window that starts at or after `from`.
@@ -52,7 +52,7 @@ fn buckets(plan: &Plan, groups: &Groups<'_>) -> Result<Vec<i64>, Refusal> {
             Some(plan.buckets.start(if start < from { window.end(start) } else { start }))
         }
     };
-    let until = match plan.to {
+    let until = match plan.scope.to {
         i64::MAX => with_data().max().map(|last| last.saturating_add(1)),
         to => Some(to),
     };

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use watershed_schemas::scope::Scope;
 use watershed_schemas::view::View;
 
 use super::Halves;
@@ -23,6 +24,7 @@ pub struct Kept(Mutex<VecDeque<Entry>>);
 
 struct Entry {
     view_hash: String,
+    scope: Scope,
     pin: Pin,
     halves: Arc<Halves>,
     used: Instant,
@@ -30,17 +32,18 @@ struct Entry {
 
 impl Kept {
     /// Keeps what an answer is made of, in place of what was not asked for the longest.
-    pub(super) fn keep(&self, view: &View, pin: Pin, halves: Arc<Halves>) {
+    pub(super) fn keep(&self, view: &View, scope: &Scope, pin: Pin, halves: Arc<Halves>) {
         let mut kept = self.lock();
-        kept.retain(|entry| !entry.is(view, pin) && entry.used.elapsed() < LONGEST);
-        kept.push_back(Entry { view_hash: view.hash.clone(), pin, halves, used: Instant::now() });
+        kept.retain(|entry| !entry.is(view, scope, pin) && entry.used.elapsed() < LONGEST);
+        let (view_hash, scope) = (view.hash.clone(), scope.clone());
+        kept.push_back(Entry { view_hash, scope, pin, halves, used: Instant::now() });
         while kept.len() > 1 && (kept.len() > MOST || live_cells(&kept) > MOST_CELLS) {
             kept.pop_front();
         }
     }
 
-    pub(super) fn find(&self, view: &View, pin: Pin) -> Option<Arc<Halves>> {
-        self.lock().iter().find(|entry| entry.is(view, pin)).map(|entry| entry.halves.clone())
+    pub(super) fn find(&self, view: &View, scope: &Scope, pin: Pin) -> Option<Arc<Halves>> {
+        self.lock().iter().find(|entry| entry.is(view, scope, pin)).map(|entry| entry.halves.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Entry>> {
@@ -53,7 +56,7 @@ fn live_cells(kept: &VecDeque<Entry>) -> usize {
 }
 
 impl Entry {
-    fn is(&self, view: &View, pin: Pin) -> bool {
-        self.view_hash == view.hash && self.pin == pin
+    fn is(&self, view: &View, scope: &Scope, pin: Pin) -> bool {
+        self.pin == pin && self.view_hash == view.hash && self.scope == *scope
     }
 }

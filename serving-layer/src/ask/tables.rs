@@ -1,4 +1,4 @@
-//! Live states, decoded once for as long as they stand still.
+//! Live states as tables. Those of whole views that come from elsewhere are decoded once for as long as they stand still.
 //!
 //! A fold of `[watershed, live)` of one partition is the same states whoever sends them (invariant
 //! `REPLAY`), so what was decoded for one question serves the next one until the partition moves.
@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use watershed_schemas::live::PartitionStates;
 use watershed_schemas::offsets::{Offset, Partition};
+use watershed_schemas::scope::Scope;
 use watershed_schemas::states::StateTable;
 use watershed_schemas::view::View;
 
@@ -27,29 +29,38 @@ struct Held {
 }
 
 impl Tables {
-    pub fn decode(&self, view: &Arc<View>, chosen: &Chosen) -> Result<Vec<Arc<StateTable>>, Refusal> {
+    /// `scope` is what was asked for.
+    pub fn decode(
+        &self,
+        view: &Arc<View>,
+        scope: &Scope,
+        chosen: &Chosen,
+    ) -> Result<Vec<Arc<StateTable>>, Refusal> {
         let mut decoded = Vec::with_capacity(chosen.states.len());
         for (partition, live) in chosen.live.iter() {
             let watershed = chosen.watershed.get(partition);
             let key = (view.hash.clone(), partition);
             let same = |held: &&Held| held.watershed == watershed && held.live == live;
-            if let Some(held) = self.lock().get(&key).filter(same) {
+            if let Some(held) = self.lock().get(&key).filter(same).filter(|_| scope.is_whole()) {
                 decoded.extend(held.tables.iter().cloned());
                 continue;
             }
-            let mut tables = Vec::new();
-            for (_, _, batch) in chosen.states.iter().filter(|(of, ..)| *of == partition) {
-                let table = StateTable::from_record_batch(view.clone(), batch).map_err(|error| {
+            let (mut tables, mut decoding) = (Vec::new(), false);
+            for (_, _, states) in chosen.states.iter().filter(|(of, ..)| *of == partition) {
+                decoding |= matches!(states, PartitionStates::Encoded(_));
+                let table = states.to_table(view, scope).map_err(|error| {
                     tracing::error!(view = view.name, %partition, %error, "live states not understood");
                     Refusal::new(
                         Reason::Failed,
                         format!("the speed layer sent states that this server cannot read: {error}"),
                     )
                 })?;
-                tables.push(Arc::new(table));
+                tables.push(table);
             }
             decoded.extend(tables.iter().cloned());
-            self.lock().insert(key, Held { watershed, live, tables });
+            if decoding && scope.is_whole() {
+                self.lock().insert(key, Held { watershed, live, tables });
+            }
         }
         Ok(decoded)
     }

@@ -49,7 +49,7 @@ pub async fn together(payload: web::Payload, live: Source) -> Result<HttpRespons
 }
 
 async fn encode(replies: Vec<Partials>) -> Result<Result<Vec<u8>, wire::WireError>, Refusal> {
-    let cells: usize = replies.iter().flat_map(|reply| &reply.states).map(|states| states.num_rows()).sum();
+    let cells: usize = replies.iter().flat_map(|reply| &reply.states).map(|states| states.cells()).sum();
     match cells <= INLINE_CELLS {
         true => Ok(wire::encode(&replies)),
         false => beside(move || wire::encode(&replies)).await,

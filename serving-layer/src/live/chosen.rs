@@ -3,8 +3,7 @@
 //! While ownership moves, two nodes may hold a partition. Taking both would count its records twice,
 //! so each partition is taken from one reply, the one that has folded furthest (invariant `COVER`).
 
-use arrow::record_batch::RecordBatch;
-use watershed_schemas::live::Partials;
+use watershed_schemas::live::{Partials, PartitionStates};
 use watershed_schemas::offsets::{Offset, Offsets, Partition};
 
 /// The live half of an answer.
@@ -17,7 +16,7 @@ pub struct Chosen {
     /// The oldest of the times at which the chosen nodes were known to be at the log's end.
     pub current_at_ms: Option<i64>,
     /// States by partition and how far they reach; a partition may have several tables.
-    pub states: Vec<(Partition, Offset, RecordBatch)>,
+    pub states: Vec<(Partition, Offset, PartitionStates)>,
 }
 
 impl Chosen {

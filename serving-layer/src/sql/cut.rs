@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use watershed_schemas::manifest::Version;
 use watershed_schemas::offsets::Offsets;
+use watershed_schemas::scope::Scope;
 use watershed_schemas::sql_worker::TableName;
 use watershed_schemas::stream::{OFFSET_COLUMN, Stream};
 use watershed_schemas::view::View;
@@ -70,7 +71,7 @@ impl Cut {
                 let block = block(state, loaded.as_deref(), None);
                 return Ok(Cut { block, loaded, merged: BTreeMap::new() });
             }
-            let halves = serving.live_halves(state, &asked).await?;
+            let halves = serving.live_halves(state, &asked, &Scope::default()).await?;
             // A version that holds another definition may have come into service meanwhile.
             let now = definitions(serving, state, &views).await?;
             if now.iter().map(|view| &view.hash).ne(asked.iter().map(|view| &view.hash)) {

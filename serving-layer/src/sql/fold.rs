@@ -11,6 +11,7 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use watershed_schemas::keys::{Keys, UNKNOWN};
 use watershed_schemas::measure::{ErrorBound, error_bound};
+use watershed_schemas::scope::Scope;
 use watershed_schemas::states::StateTable;
 use watershed_schemas::value::Value;
 use watershed_schemas::view::View;
@@ -84,11 +85,10 @@ impl Cells {
             rows.cells(view, &tables).map_err(external)
         });
         let masks = masks.transpose()?;
+        let scope = Scope { from: windows.start, to: windows.end, ..Scope::default() };
         let selection = Selection {
             view,
-            from: windows.start,
-            to: windows.end,
-            conditions: &[],
+            scope: &scope,
             masks: masks.as_deref(),
             buckets: Buckets::Stored(view.window.window),
             dimensions: &dimensions,
