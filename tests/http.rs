@@ -595,6 +595,20 @@ async fn a_server_is_not_ready_while_the_epoch_of_its_version_is_opened() {
 }
 
 #[tokio::test]
+async fn status_tells_of_a_node_in_the_same_process_as_it_is_now() {
+    let world = World::with_both_sides().await;
+    world.live.be_here();
+    // Far more often than the server looks.
+    for offset in 10..20 {
+        world.live.reach(offsets(&[(0, offset), (1, offset)]));
+        let stream = world.status().await;
+        let live = json!({ "0": offset, "1": offset });
+        assert_eq!((&stream["nodes"][0]["live"], &stream["live"], &stream["end"]), (&live, &live, &live));
+        assert_eq!(stream["lag"], json!({ "0": 0, "1": 0 }));
+    }
+}
+
+#[tokio::test]
 async fn a_speed_node_over_http_says_what_it_says_in_process() {
     let live = ScriptedLive::new();
     live.open(&offsets(&[(0, 3), (1, 1)]), &[(0, vec![above()[0].clone()]), (1, vec![above()[1].clone()])]);

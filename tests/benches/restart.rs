@@ -195,6 +195,9 @@ fn replay(folder: &Folder, brokers: &str) -> f64 {
         .set("bootstrap.servers", brokers)
         .set("group.id", unique("bare"))
         .set("enable.auto.commit", "false")
+        // As ours has them: by default one that is faster than its queue pauses for a second.
+        .set("fetch.queue.backoff.ms", "5")
+        .set("queued.max.messages.kbytes", "16384")
         .create()
         .expect("a consumer");
     let mut assignment = TopicPartitionList::new();

@@ -50,7 +50,7 @@ pub struct TopKStates {
 #[derive(Clone, Debug)]
 enum Held {
     Sketch(Box<Sketch>),
-    /// The normal form of a sketch that was made at once and counts exactly.
+    /// The normal form of a sketch that counts exactly and that nothing was added to since it was made or read.
     Counted(Box<[u8]>),
 }
 
@@ -195,9 +195,14 @@ impl States for TopKStates {
         let other: &Self = same(other);
         for (into, from) in into.iter().zip(from) {
             if let Some(theirs) = &other.sketches[*from as usize] {
-                match &mut self.sketches[*into as usize] {
-                    Some(held) => merge(held.sketch_mut(), &theirs.sketch()),
-                    empty => *empty = Some(theirs.clone()),
+                match (&mut self.sketches[*into as usize], theirs) {
+                    (Some(held), Held::Counted(image)) if held.items() + theirs.items() <= EXACT_ITEMS => {
+                        let held = held.sketch_mut();
+                        entries(image)
+                            .for_each(|(item, count)| held.update_with_count_ref(text(item), count));
+                    }
+                    (Some(held), theirs) => merge(held.sketch_mut(), &theirs.sketch()),
+                    (empty, _) => *empty = Some(theirs.clone()),
                 }
             }
         }
@@ -220,6 +225,10 @@ impl States for TopKStates {
         let images = columns[0].as_binary::<i32>();
         self.sketches = Vec::with_capacity(images.len());
         for image in images.iter().flatten() {
+            if is_counted(image) {
+                self.sketches.push(Some(Held::Counted(image.into())));
+                continue;
+            }
             let sketch = Sketch::deserialize(image).map_err(|error| error.to_string())?;
             if sketch.max_map_size() != MAP_SIZE {
                 return Err(format!("a sketch of {} counters", sketch.max_map_size()));
@@ -231,9 +240,14 @@ impl States for TopKStates {
 
     fn finish(&self, row: u32) -> Value {
         let Some(held) = &self.sketches[row as usize] else { return Value::Null };
-        let items = held.sketch().frequent_items(ErrorType::NoFalseNegatives);
-        let values = items.iter().map(|row| (read_item(row.item(), &self.argument), row.estimate()));
-        let mut values: Vec<(Value, u64)> = values.collect();
+        let value = |item: &str, count: u64| (read_item(item, &self.argument), count);
+        let mut values: Vec<(Value, u64)> = match held {
+            Held::Sketch(sketch) => {
+                let items = sketch.frequent_items(ErrorType::NoFalseNegatives);
+                items.iter().map(|row| value(row.item(), row.estimate())).collect()
+            }
+            Held::Counted(image) => entries(image).map(|(item, count)| value(text(item), count)).collect(),
+        };
         values.sort_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.order(b)));
         values.truncate(self.k);
         Value::TopK(values)
@@ -311,6 +325,25 @@ fn image(counted: &[(&str, u64)]) -> Vec<u8> {
     laid_behind(&preamble, &entries)
 }
 
+/// True for bytes that [`image`] writes, and no others.
+fn is_counted(bytes: &[u8]) -> bool {
+    let read = || {
+        let (items, _) = bytes.get(8..)?.split_first_chunk::<8>()?;
+        let items = usize::try_from(u64::from_le_bytes(*items)).ok().filter(|items| *items <= EXACT_ITEMS)?;
+        let (counts, mut rest) = bytes.get(PREAMBLE..)?.split_at_checked(8 * items)?;
+        let mut counted = Vec::with_capacity(items);
+        for count in counts.as_chunks::<8>().0 {
+            let (length, behind) = rest.split_first_chunk::<4>()?;
+            let (item, others) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            counted.push((std::str::from_utf8(item).ok()?, u64::from_le_bytes(*count)));
+            rest = others;
+        }
+        let in_order = counted.is_sorted_by(|(one, _), (next, _)| one < next);
+        (in_order && items > 0 && counted.iter().all(|(_, count)| *count > 0)).then(|| image(&counted))
+    };
+    read().is_some_and(|image| image == bytes)
+}
+
 fn laid_behind(preamble: &[u8], entries: &[(&[u8], u64)]) -> Vec<u8> {
     let bytes = entries.iter().map(|(item, _)| 12 + item.len()).sum::<usize>();
     let mut image = Vec::with_capacity(preamble.len() + bytes);
@@ -321,6 +354,10 @@ fn laid_behind(preamble: &[u8], entries: &[(&[u8], u64)]) -> Vec<u8> {
         image.extend_from_slice(item);
     }
     image
+}
+
+fn text(item: &[u8]) -> &str {
+    std::str::from_utf8(item).expect("items are text")
 }
 
 /// The items of a sketch's bytes, with their counts. The sketch is not empty.

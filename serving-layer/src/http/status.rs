@@ -204,16 +204,29 @@ pub(super) async fn streams(serving: &Serving) -> Vec<StreamStatus> {
             Ok(intents) => intents.map_err(|error| error.to_string()),
             Err(_) => Err(format!("intents: the store did not answer within {INTENTS_WITHIN:?}")),
         };
-        stream_status(state, intents)
+        stream_status(state, nodes(serving, state).await, intents)
     };
     join_all(serving.streams.iter().map(look)).await
 }
 
-fn stream_status(state: &StreamState, intents: Result<Vec<Intent>, String>) -> StreamStatus {
-    let (current, newest, nodes) = (state.current(), state.newest(), state.nodes());
+/// Nodes elsewhere as they were at the last look, one in this process as it is now.
+async fn nodes(serving: &Serving, state: &StreamState) -> Vec<LiveStatus> {
+    let (live, stream) = (serving.streams.live(), &state.stream.name);
+    match live.own_streams().contains(stream) {
+        true => live.status(stream).await.unwrap_or_else(|_| state.nodes()),
+        false => state.nodes(),
+    }
+}
+
+fn stream_status(
+    state: &StreamState,
+    nodes: Vec<LiveStatus>,
+    intents: Result<Vec<Intent>, String>,
+) -> StreamStatus {
+    let (current, newest) = (state.current(), state.newest());
     let watershed = current.as_ref().map(|current| current.manifest.watershed.clone()).unwrap_or_default();
     let live = nodes.iter().fold(Offsets::new(), |live, node| live.furthest(&node.live));
-    let end = state.end();
+    let end = nodes.iter().fold(state.end(), |end, node| end.furthest(&node.end));
     // Where no node holds a partition, answers reach as far as the version does.
     let reached = watershed.furthest(&live);
     let behind =
