@@ -37,7 +37,7 @@ const LEAST_BYTES: u64 = 1 << 20;
 /// No group is larger though it might: what it holds is several times as large when it is read.
 const MOST_BYTES: u64 = 16 << 20;
 /// The groups that each of those worked on at once is followed by, so that all cores end at about the same time.
-const ROUNDS: u64 = 10;
+const ROUNDS: u64 = 6;
 
 /// Cuts the touched windows into groups, of which `at_once` together read about `max_bytes` of event files at most
 /// (a single date may need more).

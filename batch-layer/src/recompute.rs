@@ -11,6 +11,7 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use tokio::sync::Semaphore;
 use watershed_schemas::layout::Object;
 use watershed_schemas::manifest::{EventFile, Version, ViewFile, ViewVersion};
 use watershed_schemas::view::View;
@@ -60,6 +61,8 @@ struct Work<'a> {
     view: &'a Arc<View>,
     /// By date, what the base has.
     base: &'a BTreeMap<i32, ViewFile>,
+    /// For groups that are read and computed with: these hold event files in memory.
+    turns: &'a Semaphore,
 }
 
 impl Recomputing<'_> {
@@ -80,12 +83,13 @@ impl Recomputing<'_> {
         let mut ledger = Ledger::new(view);
         let mut windows = 0;
         {
-            let before = files.clone();
-            let work = Work { view, base: &before };
+            let (before, turns) = (files.clone(), Semaphore::new(self.groups_at_once));
+            let work = Work { view, base: &before, turns: &turns };
             // Boxed, so that the compiler sees that a run may move between threads.
             let making: Vec<BoxFuture<'_, _>> =
                 groups.iter().map(|group| self.make(&work, group).boxed()).collect();
-            let mut made = futures::stream::iter(making).buffered(self.groups_at_once);
+            // What is made is written while others are made.
+            let mut made = futures::stream::iter(making).buffered(2 * self.groups_at_once);
             // In the order of the groups, so that sums of errors do not depend on which was done first.
             while let Some(group) = made.try_next().await? {
                 ledger.add(group.ledger);
@@ -119,7 +123,9 @@ impl Recomputing<'_> {
     }
 
     async fn make(&self, work: &Work<'_>, group: &Group) -> Result<Made, BatchError> {
+        let turn = work.turns.acquire().await.expect("nobody closes it");
         let (rows, ledger) = self.compute(work.view, group).await?;
+        drop(turn);
         let windows = view_files::count_windows(&rows).map_err(|error| unreadable(work.view, error))?;
         let writing: Vec<BoxFuture<'_, _>> = (group.dates.iter())
             .map(|date| {

@@ -15,49 +15,59 @@ use watershed_schemas::offsets::{Offset, Partition};
 
 use crate::support::kafka::{EmbeddedBroker, PATIENCE, Target, numbered};
 
-/// Passes bytes on between clients and a broker, and cuts connections after random numbers of bytes.
+/// Passes bytes on between clients and a broker, for as long and as far as its mood goes.
 struct Proxy {
     address: String,
-    cuts: Arc<AtomicU64>,
-    is_harmless: Arc<AtomicBool>,
+    mood: Arc<Mood>,
+}
+
+#[derive(Default)]
+struct Mood {
+    /// Connections are cut after random numbers of bytes.
+    cuts: AtomicBool,
+    /// How many were.
+    cut: AtomicU64,
+    /// Connections are cut, and none are taken any more.
+    is_gone: AtomicBool,
 }
 
 impl Proxy {
     fn start(listener: TcpListener, broker: String, seed: u64, most_bytes: usize) -> Proxy {
         let address = listener.local_addr().expect("it listens").to_string();
-        let (cuts, is_harmless) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(true)));
-        let proxy = Proxy { address, cuts: cuts.clone(), is_harmless: is_harmless.clone() };
+        let mood = Arc::new(Mood::default());
+        let of_proxy = mood.clone();
         std::thread::spawn(move || {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             for client in listener.incoming() {
+                if of_proxy.is_gone.load(Ordering::Relaxed) {
+                    continue;
+                }
                 let (Ok(client), Ok(server)) = (client, TcpStream::connect(&broker)) else { continue };
                 let room = random.random_range(1..most_bytes);
                 let (back, forth) = (client.try_clone().expect("clone"), server.try_clone().expect("clone"));
-                let (cuts, is_harmless) = (cuts.clone(), is_harmless.clone());
-                std::thread::spawn(move || {
-                    pass(client, server, usize::MAX, &AtomicU64::new(0), &AtomicBool::new(true))
-                });
-                std::thread::spawn(move || pass(forth, back, room, &cuts, &is_harmless));
+                let (there, here) = (of_proxy.clone(), of_proxy.clone());
+                std::thread::spawn(move || pass(client, server, usize::MAX, &there));
+                std::thread::spawn(move || pass(forth, back, room, &here));
             }
         });
-        proxy
+        Proxy { address, mood }
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, mut room: usize, cuts: &AtomicU64, is_harmless: &AtomicBool) {
+fn pass(mut from: TcpStream, mut to: TcpStream, mut room: usize, mood: &Mood) {
     let mut buffer = [0; 4096];
     while let Ok(read) = from.read(&mut buffer)
         && read > 0
+        && !mood.is_gone.load(Ordering::Relaxed)
     {
-        let harmless = is_harmless.load(Ordering::Relaxed);
-        let passed = if harmless { read } else { read.min(room) };
+        let passed = if mood.cuts.load(Ordering::Relaxed) { read.min(room) } else { read };
         if to.write_all(&buffer[..passed]).is_err() {
             break;
         }
-        if !harmless {
-            room -= passed;
+        if mood.cuts.load(Ordering::Relaxed) {
+            room -= passed.min(room);
             if room == 0 {
-                cuts.fetch_add(1, Ordering::Relaxed);
+                mood.cut.fetch_add(1, Ordering::Relaxed);
                 break;
             }
         }
@@ -105,9 +115,9 @@ fn connections_that_are_cut_anywhere_lose_nothing_and_repeat_nothing() {
         let settings = KafkaSettings { client, ..KafkaSettings::new(&proxy.address) };
         let log = KafkaLog::connect(settings).expect("the settings are sound");
         let mut reader = log.reader(&topic, Partition(0), Offset(0)).expect("it opens");
-        proxy.is_harmless.store(false, Ordering::Relaxed);
+        proxy.mood.cuts.store(true, Ordering::Relaxed);
         read_until(&mut *reader, 20_000);
-        let cuts = proxy.cuts.load(Ordering::Relaxed);
+        let cuts = proxy.mood.cut.load(Ordering::Relaxed);
         println!("seed {seed}: {cuts} connections were cut");
         assert!(cuts >= 3, "seed {seed}: {cuts} connections were cut");
     }
@@ -128,6 +138,37 @@ fn a_reader_goes_on_after_its_broker_died_and_came_back() {
     broker.start_again();
     let more: Vec<_> = numbered(150).split_off(100);
     target.produce(&topic, 0, &more, &[]);
+    read_until(&mut *reader, 150);
+}
+
+#[test]
+fn a_leader_that_is_gone_for_good_is_left_for_the_one_that_comes_after() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let config = |advertised: Option<String>, listen: String| BrokerConfig {
+        advertised,
+        listen,
+        dir: Some(dir.path().to_owned()),
+        ..BrokerConfig::default()
+    };
+    // The leader is reached at another address than the one to begin with.
+    let elsewhere = listener.local_addr().expect("it listens").to_string();
+    let broker = EmbeddedBroker::start(config(Some(elsewhere), BrokerConfig::default().listen));
+    let address = broker.address();
+    let proxy = Proxy::start(listener, address.clone(), 0, 2);
+    let target = Target::embedded(broker);
+    let topic = target.new_topic(1);
+    target.produce(&topic, 0, &numbered(100), &[]);
+    let mut reader = log(&address).reader(&topic, Partition(0), Offset(0)).expect("it opens");
+    read_until(&mut *reader, 100);
+    // The metadata goes on naming the leader that is gone, for longer than one attempt takes.
+    proxy.mood.is_gone.store(true, Ordering::Relaxed);
+    let none = reader.next(10, Duration::from_secs(1)).expect("a leader that is away is waited for");
+    assert_eq!((none.len(), none.position), (0, 100));
+    target.restartable().expect("it is embedded").stop();
+    let broker = EmbeddedBroker::start(config(None, address));
+    let target = Target::embedded(broker);
+    target.produce(&topic, 0, &numbered(150).split_off(100), &[]);
     read_until(&mut *reader, 150);
 }
 

@@ -101,7 +101,7 @@ struct Leader {
 struct Asked {
     version: i16,
     question: Question,
-    stakes: Vec<Stake>,
+    stakes: BTreeMap<i32, Stake>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,7 +111,7 @@ enum Question {
     Epochs,
 }
 
-/// Of which partition, as it stood.
+/// A partition as it stood.
 #[derive(Clone, Copy)]
 struct Stake {
     partition: i32,
@@ -267,8 +267,9 @@ impl Fetcher {
     fn hear(&mut self, broker: i32, heard: Option<Heard<Asked>>, now: Instant) {
         match heard {
             None => {}
-            // The broker may be gone for good, and others lead what it led.
-            Some(Heard::Lost(_)) => self.guide.want(),
+            // The broker may be gone for good, and others lead what it led, now or in a while: it is asked again with
+            // every attempt that fails.
+            Some(Heard::Lost) => self.guide.want(),
             Some(Heard::Answer(asked, answer)) => {
                 let Some(link) = self.links.get_mut(&broker) else { return };
                 match asked.question {
@@ -300,10 +301,9 @@ impl Fetcher {
         if parts.is_empty() {
             return None;
         }
-        let stake = |(partition, part): &(i32, &mut Part)| Stake {
-            partition: *partition,
-            generation: part.generation,
-            position: part.position,
+        let stake = |(partition, part): &(i32, &mut Part)| {
+            let (partition, generation, position) = (*partition, part.generation, part.position);
+            (partition, Stake { partition, generation, position })
         };
         let epochs_version = link.version::<OffsetForLeaderEpochRequest>(EPOCHS.0, EPOCHS.1);
         let serial = link.serial;
@@ -342,17 +342,17 @@ impl Fetcher {
         )
     }
 
-    fn hear_records(&mut self, stakes: &[Stake], told: FetchResponse, now: Instant) {
+    fn hear_records(&mut self, stakes: &BTreeMap<i32, Stake>, told: FetchResponse, now: Instant) {
         let answers = told.responses.into_iter().flat_map(|topic| topic.partitions);
         let error = ResponseError::try_from_code(told.error_code);
         if let Some(error) = error {
             tracing::debug!(%error, "a fetch was refused");
-            for stake in stakes {
+            for stake in stakes.values() {
                 self.refuse(stake, error, now);
             }
         }
         for answer in answers {
-            let stake = stakes.iter().find(|stake| stake.partition == answer.partition_index);
+            let stake = stakes.get(&answer.partition_index);
             let Some(stake) = stake.filter(|stake| self.is_current(stake)) else { continue };
             match ResponseError::try_from_code(answer.error_code) {
                 None => self.hold(stake, answer, now),
@@ -414,13 +414,13 @@ impl Fetcher {
     /// A leader that ended the epoch of what was read below where that was read to does not have it all.
     fn hear_epochs(
         &mut self,
-        stakes: &[Stake],
+        stakes: &BTreeMap<i32, Stake>,
         told: &OffsetForLeaderEpochResponse,
         serial: u64,
         now: Instant,
     ) {
         for answer in told.topics.iter().flat_map(|topic| &topic.partitions) {
-            let stake = stakes.iter().find(|stake| stake.partition == answer.partition);
+            let stake = stakes.get(&answer.partition);
             let Some(stake) = stake.filter(|stake| self.is_current(stake)) else { continue };
             match ResponseError::try_from_code(answer.error_code) {
                 Some(error) => self.refuse(stake, error, now),

@@ -81,8 +81,7 @@ impl Guide {
                 self.vain += 1;
                 told
             }
-            Some(Heard::Lost(_)) => self.give_up(settings, now),
-            None if link.is_closed() => self.give_up(settings, now),
+            Some(Heard::Lost) => self.give_up(settings, now),
             None => None,
         }
     }

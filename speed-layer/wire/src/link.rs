@@ -20,8 +20,8 @@ const DOUBLINGS: u32 = 6;
 pub enum Heard<A> {
     /// The answer to what was asked, to be read with [`Link::decode`].
     Answer(A, Bytes),
-    /// The connection ended before it was answered.
-    Lost(A),
+    /// The connection ended, or did not come about. What was asked is not answered any more.
+    Lost,
 }
 
 /// `A` is what the asker notes with a question until it is answered.
@@ -64,11 +64,6 @@ impl<A> Link<A> {
     /// True if a question can be asked now.
     pub fn is_idle(&self) -> bool {
         matches!(&self.state, State::Open { versions, asked: None, .. } if !versions.is_empty())
-    }
-
-    /// True while no connection is there or on its way.
-    pub fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed { .. })
     }
 
     /// The newest version of a question that both sides speak, of those from `least` to `most`.
@@ -140,9 +135,7 @@ impl<A> Link<A> {
         note: Option<A>,
         now: Instant,
     ) -> Option<Heard<A>> {
-        let State::Open { connection, asked, .. } = &mut self.state else {
-            return note.map(Heard::Lost);
-        };
+        let State::Open { connection, asked, .. } = &mut self.state else { return Some(Heard::Lost) };
         let header_version = R::Response::header_version(version);
         *asked = Some(Asked { note, version, header_version, at: now });
         match connection.send(&settings.client_id, version, question) {
@@ -178,12 +171,9 @@ impl<A> Link<A> {
     /// Ends the connection, to be begun anew after a while.
     fn fail(&mut self, settings: &FetchSettings, error: &io::Error, now: Instant) -> Option<Heard<A>> {
         tracing::debug!(address = self.address, %error, "connection to a broker ended");
-        let closed = State::Closed { until: now + pause(settings, self.failures) };
+        self.state = State::Closed { until: now + pause(settings, self.failures) };
         self.failures = self.failures.saturating_add(1);
-        match std::mem::replace(&mut self.state, closed) {
-            State::Open { asked: Some(Asked { note: Some(note), .. }), .. } => Some(Heard::Lost(note)),
-            _ => None,
-        }
+        Some(Heard::Lost)
     }
 }
 
