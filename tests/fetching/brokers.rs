@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,10 +11,10 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use watershed_broker::BrokerConfig;
 use watershed_kafka::{Fetching, KafkaLog, KafkaSettings};
-use watershed_schemas::log::{Log, Reader};
+use watershed_schemas::log::{Log, LogError, Reader};
 use watershed_schemas::offsets::{Offset, Partition};
 
-use crate::support::kafka::{EmbeddedBroker, PATIENCE, Target, numbered};
+use crate::support::kafka::{EmbeddedBroker, PATIENCE, Target, eventually, numbered};
 
 /// Passes bytes on between clients and a broker, for as long and as far as its mood goes.
 struct Proxy {
@@ -170,6 +171,50 @@ fn a_leader_that_is_gone_for_good_is_left_for_the_one_that_comes_after() {
     let target = Target::embedded(broker);
     target.produce(&topic, 0, &numbered(150).split_off(100), &[]);
     read_until(&mut *reader, 150);
+}
+
+#[test]
+fn a_log_that_lost_what_was_read_is_truncated_whatever_lies_there_now() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (home, older) = (dir.path().join("broker"), dir.path().join("older"));
+    let target = Target::embedded(EmbeddedBroker::in_dir(&home));
+    let broker = target.restartable().expect("it is embedded");
+    let topic = target.new_topic(1);
+    target.produce(&topic, 0, &numbered(50), &[]);
+    broker.stop();
+    copy(&home, &older);
+    broker.start_again();
+    target.produce(&topic, 0, &numbered(100).split_off(50), &[]);
+    let mut reader = log(&target.address()).reader(&topic, Partition(0), Offset(0)).expect("it opens");
+    read_until(&mut *reader, 100);
+    broker.stop();
+    std::fs::remove_dir_all(&home).expect("it goes");
+    copy(&older, &home);
+    // As an election does: other records at the same offsets, under a leader of a later epoch.
+    for _ in 0..2 {
+        broker.start_again();
+        broker.stop();
+    }
+    broker.start_again();
+    target.produce(&topic, 0, &numbered(120).split_off(50), &[]);
+    let told = eventually("the loss is told", || reader.next(10, Duration::from_millis(100)).err());
+    match told {
+        LogError::Truncated { partition: Partition(0), position: Offset(100), .. } => {}
+        other => panic!("{other}"),
+    }
+}
+
+/// A folder with all that lies in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("it is there") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        match entry.file_type().expect("a type").is_dir() {
+            true => copy(&entry.path(), &to),
+            false => _ = std::fs::copy(entry.path(), to).expect("it is copied"),
+        }
+    }
 }
 
 #[test]

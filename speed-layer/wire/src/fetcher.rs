@@ -398,13 +398,14 @@ impl Fetcher {
             return;
         };
         tracing::debug!(partition = stake.partition, %error, "a partition was refused");
-        if error == ResponseError::OffsetNotAvailable {
-            // A new leader that does not know yet how far its followers are.
+        // Brokers agree on who leads after a while, and a new leader learns how far its followers are.
+        if error.is_retriable() {
             part.quiet_until = Some(now + self.settings.reconnect_backoff);
-        } else if error.is_retriable() {
-            part.leader = None;
-            part.confirmed_on = None;
-            self.guide.want();
+            if error != ResponseError::OffsetNotAvailable {
+                part.leader = None;
+                part.confirmed_on = None;
+                self.guide.want();
+            }
         } else {
             part.quiet_until = Some(now + REFUSED);
             self.faults.push((stake.partition, Fault::Refused(error)));

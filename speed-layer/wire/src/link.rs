@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,6 +13,9 @@ use mio::{Registry, Token};
 
 use crate::FetchSettings;
 use crate::connection::Connection;
+
+/// Connections of this process so far.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 
 /// How often the pause between two attempts doubles at most.
 const DOUBLINGS: u32 = 6;
@@ -28,7 +32,7 @@ pub enum Heard<A> {
 pub struct Link<A> {
     /// `host:port`
     pub address: String,
-    /// Counts connections: what was checked on one holds for no other.
+    /// The number of the connection, which no other has had: what was checked on one holds for no other.
     pub serial: u64,
     token: Token,
     state: State<A>,
@@ -92,7 +96,7 @@ impl<A> Link<A> {
             if until > now {
                 return None;
             }
-            self.serial += 1;
+            self.serial = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
             match resolve(&self.address, self.failures)
                 .and_then(|address| Connection::open(address, registry, self.token))
             {
