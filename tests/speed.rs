@@ -89,6 +89,12 @@ async fn every_reply_is_the_fold_of_the_range_it_names_while_records_come_and_ve
             unreachable!("numbers do not end")
         })
     };
+    // A version at the log's start would be told ready by the epoch that is there without any.
+    live::eventually("both partitions hold records", || async {
+        let bounds = memory.bounds(live::TOPIC).expect("it is there");
+        bounds.iter().all(|(_, held)| held.until > Offset(0)).then_some(())
+    })
+    .await;
     let mut watersheds = vec![Offsets::new()];
     let mut checked = 0;
     for version in 1..=6 {
