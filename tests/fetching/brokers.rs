@@ -85,8 +85,12 @@ fn behind_a_proxy(seed: u64, most_bytes: usize) -> (Target, Proxy) {
     (Target::embedded(broker), proxy)
 }
 
+fn batches(brokers: &str) -> KafkaSettings {
+    KafkaSettings { fetch: Fetching::Batches, ..KafkaSettings::new(brokers) }
+}
+
 fn log(address: &str) -> KafkaLog {
-    KafkaLog::connect(KafkaSettings::new(address)).expect("the settings are sound")
+    KafkaLog::connect(batches(address)).expect("the settings are sound")
 }
 
 /// Reads on until a position; every record in its place.
@@ -113,7 +117,7 @@ fn connections_that_are_cut_anywhere_lose_nothing_and_repeat_nothing() {
         target.produce(&topic, 0, &numbered(20_000), &[("batch.num.messages", "100")]);
         // Some answers come through whole before a connection is cut.
         let client = [("max.partition.fetch.bytes".to_string(), "8000".to_string())].into_iter().collect();
-        let settings = KafkaSettings { client, ..KafkaSettings::new(&proxy.address) };
+        let settings = KafkaSettings { client, ..batches(&proxy.address) };
         let log = KafkaLog::connect(settings).expect("the settings are sound");
         let mut reader = log.reader(&topic, Partition(0), Offset(0)).expect("it opens");
         proxy.mood.cuts.store(true, Ordering::Relaxed);
@@ -226,7 +230,7 @@ fn a_broker_that_says_nothing_keeps_nobody_waiting_beyond_the_timeout() {
     target.produce(&topic, 0, &numbered(100), &[]);
     // The first of two addresses accepts connections and is never heard of again.
     let brokers = format!("{},{}", silent.local_addr().expect("it listens"), target.address());
-    let settings = KafkaSettings { timeout: Duration::from_millis(500), ..KafkaSettings::new(brokers) };
+    let settings = KafkaSettings { timeout: Duration::from_millis(500), ..batches(&brokers) };
     let log = KafkaLog::connect(settings).expect("the settings are sound");
     let began = Instant::now();
     let mut reader = loop {
@@ -243,7 +247,7 @@ fn a_broker_that_says_nothing_keeps_nobody_waiting_beyond_the_timeout() {
 fn what_only_librdkafka_can_do_is_left_to_it() {
     let fetching = |brokers: &str, client: &[(&str, &str)]| {
         let client = client.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        KafkaSettings { client, ..KafkaSettings::new(brokers) }.fetching().expect("the settings are sound")
+        KafkaSettings { client, ..batches(brokers) }.fetching().expect("the settings are sound")
     };
     let plain = "127.0.0.1:9092, PLAINTEXT://kafka";
     assert_eq!(fetching(plain, &[]), Fetching::Batches);
