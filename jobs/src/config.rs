@@ -56,9 +56,9 @@ pub struct Kafka {
 #[serde(rename_all = "snake_case")]
 pub enum Fetch {
     /// Whole batches, where connections are plain.
+    #[default]
     Batches,
     /// Message by message, by librdkafka.
-    #[default]
     Messages,
 }
 

@@ -28,9 +28,9 @@ pub struct KafkaSettings {
 pub enum Fetching {
     /// Whole batches over plain connections of our own; by messages where only librdkafka can reach the brokers (TLS,
     /// SASL) or is asked to choose among replicas (`client.rack`).
+    #[default]
     Batches,
     /// Message by message, by librdkafka.
-    #[default]
     Messages,
 }
 

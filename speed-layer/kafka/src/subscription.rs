@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use watershed_schemas::log::{Delivery, LogError, Records, Subscription};
 use watershed_schemas::offsets::{Offset, Offsets, Partition};
@@ -16,6 +17,8 @@ use crate::messages::is_lasting;
 
 /// How long to wait for records before looking for a rebalance.
 const GLANCE: Duration = Duration::from_millis(50);
+/// How many things librdkafka says are heard between two waits: when there is none, asking takes next to no time.
+const EVENTS_AT_ONCE: usize = 32;
 /// How often delivered positions are committed, for tools that show a group's lag. Nothing reads them here.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
 
@@ -49,6 +52,15 @@ impl KafkaSubscription {
             fetch,
             consumer,
         })
+    }
+
+    /// Hears what librdkafka has to say: rebalances, log lines, errors, of which it gives the last that lasts.
+    ///
+    /// One call serves one of these and does not say whether there are more. Brokers that are away cause several every
+    /// time they are tried, behind which a rebalance must not wait for as long as records are waited for each.
+    fn serve(&self) -> Option<KafkaError> {
+        let events = (0..EVENTS_AT_ONCE).filter_map(|_| self.consumer.poll(Duration::ZERO));
+        events.filter_map(Result::err).filter(is_lasting).last()
     }
 
     /// What the group decided since the last look.
@@ -135,11 +147,7 @@ impl Subscription for KafkaSubscription {
         let deadline = Instant::now() + timeout;
         let mut trouble = None;
         loop {
-            if let Some(Err(error)) = self.consumer.poll(Duration::ZERO)
-                && is_lasting(&error)
-            {
-                trouble = Some(error);
-            }
+            trouble = self.serve().or(trouble);
             self.commit();
             if let Some(change) = self.change() {
                 return Ok(change);
