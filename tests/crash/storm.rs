@@ -24,6 +24,13 @@ struct Kills {
     batch: u32,
 }
 
+impl Kills {
+    /// Enough of each kind, and of all, for the answers to mean something.
+    fn enough(&self) -> bool {
+        self.speed + self.serve + self.batch >= 24 && self.speed.min(self.serve).min(self.batch) > 0
+    }
+}
+
 /// Kills one, if it still runs, and starts another in its place: not before, for they listen at the same address.
 fn replace(service: &mut Service, count: &mut u32, start: impl FnOnce() -> Service) {
     *count += u32::from(service.exit_code().is_none());
@@ -45,8 +52,9 @@ async fn every_answer_is_right_while_speed_nodes_servers_and_batch_runs_are_kill
     let mut ran = 0;
 
     let mut kills = Kills::default();
-    let until = Instant::now() + length();
-    while Instant::now() < until {
+    // A batch run that finished before its turn came is no kill, so the count is not the clock's to promise.
+    let (until, latest) = (Instant::now() + length(), Instant::now() + 5 * length());
+    while Instant::now() < until || !(kills.enough() || Instant::now() > latest) {
         tokio::time::sleep(Duration::from_millis(random.random_range(50..700))).await;
         match random.random_range(0..10) {
             0..2 => {
@@ -70,8 +78,7 @@ async fn every_answer_is_right_while_speed_nodes_servers_and_batch_runs_are_kill
     let verdict = judge.judge(&asked);
     println!("{} orders, {verdict:?}, wrong: 0", judge.orders());
     assert!(judge.would_notice(&last), "one record more would go unnoticed");
-    let total = kills.speed + kills.serve + kills.batch;
-    assert!(total >= 24 && kills.speed.min(kills.serve).min(kills.batch) > 0, "{kills:?}");
+    assert!(kills.enough(), "{kills:?}");
     assert!(verdict.straddling > 0 && verdict.versions > 1, "{verdict:?}");
     let verified = place.finish(place.command("verify", &["verify"]));
     assert_eq!(verified.code, 0, "{verified:?}");
