@@ -53,7 +53,12 @@ pub async fn serve(
         drop(held);
         match answer {
             Answer::Send(bytes) => {
-                timeout(limit, socket.write_all(&bytes)).await.map_err(slow("reading an answer"))??;
+                let written = timeout(limit, socket.write_all(&bytes)).await;
+                match written.map_err(slow("reading an answer"))? {
+                    // A client may leave while an answer is on its way, as one does that has what it wanted.
+                    Err(error) if is_hang_up(&error) => return Ok(()),
+                    written => written?,
+                }
             }
             Answer::Nothing => {}
         }
