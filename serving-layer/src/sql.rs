@@ -19,7 +19,7 @@ mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -47,6 +47,12 @@ const TABLES_SHARE: u64 = 3;
 const MOST_TREE_BYTES: usize = 4 << 20;
 /// Smaller trees are looked through at once.
 const INLINE_TREE_BYTES: usize = 64 << 10;
+
+/// How long the first workers leave the cores to those who restore states. Who asks earlier is not kept waiting: a
+/// statement without a worker starts one.
+const READY_WITHIN: Duration = Duration::from_secs(5);
+/// How often it is looked whether states are restored.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Answers statements, where that is switched on.
 pub struct Sql {
@@ -79,7 +85,10 @@ impl Sql {
             Arc::new(Answering { serving, workers, statements: Statements::default() })
         });
         if let Some(answering) = answering.clone() {
-            runtime.spawn(async move { answering.workers.warm().await });
+            runtime.spawn(async move {
+                answering.until_ready().await;
+                answering.workers.warm().await;
+            });
         }
         Sql { answering, runtime }
     }
@@ -120,6 +129,14 @@ impl Sql {
 }
 
 impl Answering {
+    /// Waits until all streams are ready, or for so long.
+    async fn until_ready(&self) {
+        let (begun, streams) = (Instant::now(), &self.serving.streams);
+        while begun.elapsed() < READY_WITHIN && !streams.iter().all(|state| state.readiness().is_ready()) {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     async fn answer(&self, question: &Question, grant: &Grant) -> Result<SqlAnswer, Refusal> {
         let names = self.names(question).await?;
         let place = |refusal, position| question.place(refusal, position);

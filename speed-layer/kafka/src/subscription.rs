@@ -1,6 +1,7 @@
 //! A member of a consumer group, fed from positions of our own.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::iter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,12 +55,16 @@ impl KafkaSubscription {
         })
     }
 
-    /// Hears what librdkafka has to say: rebalances, log lines, errors, of which it gives the last that lasts.
+    /// Waits for librdkafka to say something and hears all that it has to say: rebalances, log lines, errors, of which
+    /// it gives the last that lasts.
     ///
     /// One call serves one of these and does not say whether there are more. Brokers that are away cause several every
     /// time they are tried, behind which a rebalance must not wait for as long as records are waited for each.
-    fn serve(&self) -> Option<KafkaError> {
-        let events = (0..EVENTS_AT_ONCE).filter_map(|_| self.consumer.poll(Duration::ZERO));
+    fn serve(&self, wait: Duration) -> Option<KafkaError> {
+        // The consumer waits for whole milliseconds, and through the rest of the last one without a pause.
+        let wait = Duration::from_millis(wait.as_micros().div_ceil(1000) as u64);
+        let waits = iter::once(wait).chain(iter::repeat(Duration::ZERO)).take(EVENTS_AT_ONCE);
+        let events = waits.filter_map(|wait| self.consumer.poll(wait));
         events.filter_map(Result::err).filter(is_lasting).last()
     }
 
@@ -147,7 +152,7 @@ impl Subscription for KafkaSubscription {
         let deadline = Instant::now() + timeout;
         let mut trouble = None;
         loop {
-            trouble = self.serve().or(trouble);
+            trouble = self.serve(Duration::ZERO).or(trouble);
             self.commit();
             if let Some(change) = self.change() {
                 return Ok(change);
@@ -159,7 +164,12 @@ impl Subscription for KafkaSubscription {
                 return Err(self.out_of_range(partition));
             }
             let wait = deadline.saturating_duration_since(Instant::now()).min(GLANCE);
-            self.take(max_records.max(1), wait);
+            if self.positions.is_empty() {
+                // Nothing is fetched, so the group's word is all that there is to wait for.
+                trouble = self.serve(wait).or(trouble);
+            } else {
+                self.take(max_records.max(1), wait);
+            }
             if self.pending.is_empty() && self.adrift.is_empty() && Instant::now() >= deadline {
                 return match (trouble, self.change()) {
                     (_, Some(change)) => Ok(change),
