@@ -38,6 +38,15 @@ impl Records {
         Records { partition, from: position, position, ..Records::default() }
     }
 
+    /// Makes room for so many records more with so many bytes of payload.
+    pub fn reserve(&mut self, records: usize, bytes: usize) {
+        self.offsets.reserve(records);
+        self.timestamps.reserve(records);
+        self.tombstones.reserve(records);
+        self.ends.reserve(records);
+        self.payloads.reserve(bytes);
+    }
+
     pub fn push(&mut self, offset: Offset, timestamp: i64, payload: Option<&[u8]>) {
         self.offsets.push(offset.0);
         self.timestamps.push(timestamp);

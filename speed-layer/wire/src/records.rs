@@ -12,6 +12,9 @@ use crate::batch::{BatchFault, BatchHeader, Codec, HEADER_BYTES};
 /// Type of a control record that ends a transaction whose records are to be left out.
 const ABORT: i16 = 0;
 
+/// A record without key, value and headers.
+const LEAST_RECORD_BYTES: usize = 7;
+
 /// Why a record set cannot be read on.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordFault {
@@ -92,6 +95,12 @@ impl RecordSet {
                 records.position = records.position.max(self.position);
                 if !is_open {
                     return Ok(false);
+                }
+                if let Some(open) = &self.open {
+                    let bytes = open.body.len();
+                    // A header may claim more records than its batch has room for.
+                    let left = (bytes / LEAST_RECORD_BYTES).min(open.left.max(0) as usize);
+                    records.reserve(left.min(most_records), bytes.min(most_bytes));
                 }
                 continue;
             };
@@ -282,18 +291,34 @@ impl<'a> Fields<'a> {
     /// A signed number of seven bits to a byte, the least first; odd ones stand for the negative.
     #[inline]
     fn varint(&mut self) -> Option<i64> {
-        let (mut number, mut shift) = (0u64, 0);
-        loop {
+        // Nearly all are of one byte or two.
+        match *self.0 {
+            [one @ ..0x80, ref rest @ ..] => {
+                self.0 = rest;
+                Some(signed(u64::from(one)))
+            }
+            [one, two @ ..0x80, ref rest @ ..] => {
+                self.0 = rest;
+                Some(signed(u64::from(one & 0x7f) | u64::from(two) << 7))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Option<i64> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
             let (byte, rest) = self.0.split_first()?;
             self.0 = rest;
             number |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                return Some((number >> 1) as i64 ^ -((number & 1) as i64));
-            }
-            shift += 7;
-            if shift > 63 {
-                return None;
+                return Some(signed(number));
             }
         }
+        None
     }
+}
+
+fn signed(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
 }
