@@ -14,8 +14,9 @@ use crate::world::World;
 
 pub const RECORDS: i64 = 3_000_000;
 pub const DAYS: i64 = 181;
-/// What comes anew before a run that touches one day. Each round touches another one, from this on.
+/// What comes anew before a run that touches one day.
 pub const NEW_RECORDS: i64 = 10_000;
+/// Each round touches the day after: a day that was touched again and again would hold several days' events.
 const FIRST_TOUCHED_DAY: i64 = 60;
 /// Windows of six hours.
 pub const WINDOWS_A_DAY: i64 = 4;
