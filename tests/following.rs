@@ -55,7 +55,10 @@ pub fn shown(command: &Command) -> String {
         Command::Look { partition, look } => format!("look {partition} #{look}"),
         Command::Open(epochs) => format!("open {} at {}", epochs.partition(), epochs.live()),
         Command::Start { partition, live } => format!("start {partition} at {live}"),
-        Command::Fold(records) => format!("fold {} {}", records.partition, records.range()),
+        Command::Fold(runs) => {
+            let shown = runs.iter().map(|run| format!("{} {}", run.partition, run.range()));
+            format!("fold {}", shown.collect::<Vec<_>>().join(" and "))
+        }
         Command::Heed(_) => "heed".to_string(),
         Command::Stick { partition, reason } => format!("stick {partition}: {}", brief(reason)),
         Command::Release(partitions) => format!("release {}", list(partitions)),
@@ -112,7 +115,30 @@ fn records(from: i64, position: i64) -> Records {
 }
 
 fn delivered(from: i64, position: i64) -> Event {
-    Event::Delivered(records(from, position))
+    Event::Delivered(vec![records(from, position)])
+}
+
+#[test]
+fn of_what_is_delivered_together_each_run_is_judged_on_its_own() {
+    let mut story = Story::open();
+    let other = |from, position| {
+        let mut records = records(from, position);
+        records.partition = 1;
+        records
+    };
+    // One of a partition that is not ours any more, one that comes next, and one that does not.
+    story.at(1, Event::Delivered(vec![other(0, 5), records(0, 10)]), &["fold 0 [0, 10)"]);
+    story.at(1, folded(10), &[]);
+    story.at(2, Event::Assigned(vec![Partition(1)]), &["await 1", "look 1 #2"]);
+    let found =
+        Found { partition: Partition(1), held: range(0, 50), topic_id: None, checkpoints: Vec::new() };
+    story.at(2, Event::Looked { partition: Partition(1), look: 2, found: Ok(found) }, &["open 1 at 0"]);
+    story.at(2, Event::Started { partition: Partition(1), result: Ok(()) }, &["replay"]);
+    story.at(3, Event::Delivered(vec![other(0, 5), records(10, 20)]), &["fold 1 [0, 5) and 0 [10, 20)"]);
+    story.at(3, folded(20), &[]);
+    story.at(3, Event::Folded { partition: Partition(1), live: Offset(5) }, &[]);
+    let astray = Event::Delivered(vec![records(25, 30), other(5, 9)]);
+    story.at(4, astray, &["Partition(Partition(0)) in trouble: invariant cover", "fold 1 [5, 9)"]);
 }
 
 #[test]

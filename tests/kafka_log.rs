@@ -11,7 +11,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminOptions, NewPartitions};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use watershed_kafka::{Creation, Fetching, KafkaLog, KafkaProducer, KafkaSettings, ProducerRecord};
-use watershed_schemas::log::{Delivery, Log, LogError, Reader, Subscription};
+use watershed_schemas::log::{Delivery, Log, LogError, Reader, Records, Subscription};
 use watershed_schemas::offsets::{Offset, OffsetRange, Offsets, Partition};
 
 use crate::support::kafka::{EmbeddedBroker, PATIENCE, Sent, Target, block_on, eventually, numbered, unique};
@@ -259,7 +259,7 @@ impl Heard {
                 self.held.sort_unstable();
             }
             Delivery::Revoked(partitions) => self.held.retain(|partition| !partitions.contains(partition)),
-            Delivery::Records(records) => {
+            Delivery::Records(runs) => runs.iter().for_each(|records| {
                 assert!(
                     self.held.contains(&Partition(records.partition)),
                     "records of a partition that is not held"
@@ -272,7 +272,7 @@ impl Heard {
                     let payload = String::from_utf8(records.payload(index).to_vec()).unwrap();
                     list.push((records.offsets[index], payload));
                 }
-            }
+            }),
         }
     }
 
@@ -323,7 +323,8 @@ fn nothing_is_delivered_before_start_and_a_second_start_moves_the_position() {
             let mut next = from;
             while next < 50 {
                 match member.poll(1000, PATIENCE).unwrap() {
-                    Delivery::Records(records) => {
+                    Delivery::Records(runs) => {
+                        let [records] = &runs[..] else { panic!("one partition gives one run: {runs:?}") };
                         let offsets: Vec<i64> = (next..next + records.len() as i64).collect();
                         assert_eq!((records.from, &records.offsets), (next, &offsets));
                         next = records.position;
@@ -386,8 +387,8 @@ fn a_member_goes_on_from_a_position_that_the_log_holds_after_one_that_it_did_not
             begin(&mut *member, 5);
             let mut offsets = Vec::new();
             eventually("the rest is delivered", || {
-                if let Delivery::Records(records) = member.poll(10, Duration::from_millis(50)).unwrap() {
-                    offsets.extend(records.offsets);
+                if let Delivery::Records(runs) = member.poll(10, Duration::from_millis(50)).unwrap() {
+                    offsets.extend(runs.into_iter().flat_map(|run| run.offsets));
                 }
                 (offsets.len() >= 5).then_some(())
             });
@@ -413,9 +414,10 @@ fn a_delivery_is_bounded_by_bytes_too() {
                     // librdkafka fetches meanwhile as much as it holds ready.
                     std::thread::sleep(Duration::from_millis(500));
                 }
-                Delivery::Records(records) => {
-                    assert!(records.payloads.len() <= 9 << 20, "{} bytes", records.payloads.len());
-                    count += records.len();
+                Delivery::Records(runs) => {
+                    let bytes: usize = runs.iter().map(Records::payload_bytes).sum();
+                    assert!(bytes <= 9 << 20, "{bytes} bytes");
+                    count += runs.iter().map(Records::len).sum::<usize>();
                 }
                 _ => {}
             }
@@ -638,9 +640,11 @@ fn pass_holes(target: &Way) {
             Delivery::Assigned(_) => {
                 member.start(&[(Partition(0), Offset(0))].into_iter().collect()).unwrap()
             }
-            Delivery::Records(records) => {
-                position = records.position;
-                heard.extend(records.offsets);
+            Delivery::Records(runs) => {
+                for run in runs {
+                    position = run.position;
+                    heard.extend(run.offsets);
+                }
             }
             _ => {}
         }

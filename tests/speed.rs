@@ -136,6 +136,28 @@ async fn every_reply_is_the_fold_of_the_range_it_names_while_records_come_and_ve
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_are_folded_at_once_hold_what_each_of_them_would_alone() {
+    const PARTITIONS: i32 = 5;
+    let memory = MemoryLog::with_topic(live::TOPIC, PARTITIONS);
+    // More than one thread folds when a delivery is large; partitions of all sizes, one of them empty.
+    for number in 0..40_000 {
+        let partition = (number * number % 17 % i64::from(PARTITIONS - 1)) as i32;
+        live::produce(&memory, partition, number);
+        if number % 1_000 == 0 {
+            memory.append(live::TOPIC, partition, live::RECORDED_AT, Some(b"not json"));
+        }
+    }
+    let speed = start(&memory, &live::memory_store(), "node");
+    for view in ["rides_hourly", "rides_daily"] {
+        let reply = speed.until_current(view, &Offsets::new()).await;
+        speed.check(view, &reply, &memory);
+    }
+    let status = speed.until_status("all is counted", |status| status.records == 40_040).await;
+    assert_eq!(status.dead_letters, 40);
+    speed.node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_announced_epoch_is_ready_before_its_version_is_published_and_goes_with_its_run() {
     let memory = MemoryLog::with_topic(live::TOPIC, 2);
     let speed = start(&memory, &live::memory_store(), "node");

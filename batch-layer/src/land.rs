@@ -18,7 +18,7 @@ use watershed_schemas::identity::Fingerprint;
 use watershed_schemas::layout::Object;
 use watershed_schemas::log::{Log, LogError, Reader, Records};
 use watershed_schemas::manifest::{DeadLetterFile, EventFile};
-use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
+use watershed_schemas::offsets::{OffsetRange, Partition};
 use watershed_schemas::stream::Stream;
 use watershed_store::Store;
 
@@ -220,7 +220,7 @@ impl Source {
             let wanted = RECORDS_PER_READ.min(self.limits.chunk_rows - rows);
             let records = self.read(wanted)?;
             rows += records.len();
-            bytes += records.payloads.len();
+            bytes += records.payload_bytes();
             last_record = Fingerprint::of_last(&records).or(last_record);
             let decoded = self.decoder.decode(&records);
             for letter in decoded.dead_letters {
@@ -254,7 +254,8 @@ impl Source {
         loop {
             let read = self.reader.next(max_records, READ_TIMEOUT);
             let mut records = read.map_err(|error| explained(&self.stream, error))?;
-            cut(&mut records, self.range.until);
+            // What lies above belongs to the next version.
+            records.cut(self.range.until);
             let found = records.range_at(self.range.from)?;
             if !found.is_empty() {
                 self.range.from = found.until;
@@ -297,19 +298,6 @@ impl Source {
         };
         Ok(Chunk { range, last_record: None, events, dead_letters, touched })
     }
-}
-
-/// Drops the records at or above `until`: they belong to the next version.
-fn cut(records: &mut Records, until: Offset) {
-    let keep = records.offsets.partition_point(|offset| *offset < until.0);
-    if keep < records.len() {
-        records.payloads.truncate(if keep == 0 { 0 } else { records.ends[keep - 1] });
-        records.offsets.truncate(keep);
-        records.timestamps.truncate(keep);
-        records.tombstones.truncate(keep);
-        records.ends.truncate(keep);
-    }
-    records.position = records.position.min(until.0);
 }
 
 /// A log that lost what a run was about to read is a gap like any other.

@@ -3,13 +3,16 @@
 //! A real log is Kafka; tests bring one of their own. Calls block, so that the same decision code
 //! runs under a thread and under a simulator.
 
+use std::ops::Range;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use crate::identity::{self, Fingerprint, TopicId};
 use crate::invariants;
 use crate::offsets::{Offset, OffsetRange, Offsets, Partition};
 
-/// Consecutive records of one partition, column by column; payloads lie behind one another in one buffer.
+/// Consecutive records of one partition, column by column. Payloads stay where they came: nothing of a fetch is copied.
 ///
 /// They are all that `[from, position)` holds. Offsets have holes, so only `from` tells a record that was lost on
 /// the way from one that never was: whoever takes records compares it with where it stands itself.
@@ -21,15 +24,30 @@ pub struct Records {
     pub offsets: Vec<i64>,
     /// Kafka timestamps in milliseconds since 1970-01-01.
     pub timestamps: Vec<i64>,
-    /// All payloads, one after the other.
-    pub payloads: Vec<u8>,
-    /// Where each payload ends in `payloads`.
-    pub ends: Vec<usize>,
     /// True where the record is a tombstone: it has no payload at all (an empty payload is not one).
     pub tombstones: Vec<bool>,
     /// The reader's position behind these records; holes that follow them are already passed.
     pub position: i64,
+    places: Vec<Place>,
+    shared: Vec<Bytes>,
+    /// Payloads that came one by one, behind one another.
+    own: Vec<u8>,
+    payload_bytes: usize,
 }
+
+/// Where a payload lies.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    source: Source,
+    length: u32,
+    start: usize,
+}
+
+/// Bytes that records share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source(u32);
+
+const OWN: Source = Source(u32::MAX);
 
 impl Records {
     /// No records yet, of a reader that stands at `position`.
@@ -38,21 +56,48 @@ impl Records {
         Records { partition, from: position, position, ..Records::default() }
     }
 
-    /// Makes room for so many records more with so many bytes of payload.
-    pub fn reserve(&mut self, records: usize, bytes: usize) {
+    /// Makes room for so many records more.
+    pub fn reserve(&mut self, records: usize) {
         self.offsets.reserve(records);
         self.timestamps.reserve(records);
         self.tombstones.reserve(records);
-        self.ends.reserve(records);
-        self.payloads.reserve(bytes);
+        self.places.reserve(records);
     }
 
+    /// Adds a record, its payload by copying it.
     pub fn push(&mut self, offset: Offset, timestamp: i64, payload: Option<&[u8]>) {
+        let start = self.own.len();
+        self.own.extend_from_slice(payload.unwrap_or_default());
+        self.add(offset, timestamp, OWN, payload.map(|_| start..self.own.len()));
+    }
+
+    /// Holds bytes in which payloads lie that are to be added.
+    pub fn share(&mut self, bytes: Bytes) -> Source {
+        self.shared.push(bytes);
+        Source(self.shared.len() as u32 - 1)
+    }
+
+    /// Adds a record whose payload lies in bytes that were shared before; `None` for a tombstone.
+    #[inline]
+    pub fn push_shared(
+        &mut self,
+        offset: Offset,
+        timestamp: i64,
+        source: Source,
+        payload: Option<Range<usize>>,
+    ) {
+        self.add(offset, timestamp, source, payload);
+    }
+
+    #[inline]
+    fn add(&mut self, offset: Offset, timestamp: i64, source: Source, payload: Option<Range<usize>>) {
         self.offsets.push(offset.0);
         self.timestamps.push(timestamp);
         self.tombstones.push(payload.is_none());
-        self.payloads.extend_from_slice(payload.unwrap_or_default());
-        self.ends.push(self.payloads.len());
+        let payload = payload.unwrap_or_default();
+        self.payload_bytes += payload.len();
+        let length = u32::try_from(payload.len()).expect("Kafka counts the bytes of a record in 31 bits");
+        self.places.push(Place { source, length, start: payload.start });
         self.position = offset.0 + 1;
     }
 
@@ -62,6 +107,11 @@ impl Records {
 
     pub fn is_empty(&self) -> bool {
         self.offsets.is_empty()
+    }
+
+    /// Of all payloads together.
+    pub fn payload_bytes(&self) -> usize {
+        self.payload_bytes
     }
 
     /// What was examined to find these records.
@@ -76,9 +126,22 @@ impl Records {
     }
 
     /// The payload of record `index`; empty for a tombstone.
+    #[inline]
     pub fn payload(&self, index: usize) -> &[u8] {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.payloads[start..self.ends[index]]
+        let Place { source, length, start } = self.places[index];
+        let bytes = if source == OWN { &self.own[..] } else { &self.shared[source.0 as usize][..] };
+        &bytes[start..start + length as usize]
+    }
+
+    /// Drops the records at or above an offset; what was examined ends there then.
+    pub fn cut(&mut self, until: Offset) {
+        let keep = self.offsets.partition_point(|offset| *offset < until.0);
+        self.payload_bytes -= self.places[keep..].iter().map(|place| place.length as usize).sum::<usize>();
+        self.offsets.truncate(keep);
+        self.timestamps.truncate(keep);
+        self.tombstones.truncate(keep);
+        self.places.truncate(keep);
+        self.position = self.position.min(until.0);
     }
 }
 
@@ -178,9 +241,9 @@ pub trait Reader: Send {
 /// What a member of a consumer group hears.
 #[derive(Debug)]
 pub enum Delivery {
-    /// Consecutive records of one partition, beginning where the delivery of it before ended, or where it was
-    /// started. An empty delivery only moves the position, over offsets that hold no records.
-    Records(Records),
+    /// Consecutive records of partitions, of each at most one run, which begins where the one before ended, or where the
+    /// partition was started. An empty run only moves the position, over offsets that hold no records.
+    Records(Vec<Records>),
     /// These partitions are now ours; nothing of them arrives until [`Subscription::start`] names where to begin.
     Assigned(Vec<Partition>),
     /// These partitions are no longer ours.
@@ -191,6 +254,7 @@ pub enum Delivery {
 
 /// A member of a consumer group over one topic.
 pub trait Subscription: Send {
+    /// What comes next, at most `max_records` of all partitions together.
     fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Delivery, LogError>;
 
     /// Begins to deliver an assigned partition at an offset; of one that was begun, the position moves there.

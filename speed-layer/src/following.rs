@@ -99,7 +99,7 @@ impl Following {
             Event::Looked { partition, look, found } => self.looked(partition, look, found, now),
             Event::Wanted(wanted) => self.heed(wanted, now),
             Event::Started { partition, result } => self.started(partition, result, now),
-            Event::Delivered(records) => self.delivered(records, now),
+            Event::Delivered(runs) => self.delivered(runs, now),
             Event::Folded { partition, live } => self.folded(partition, live),
             Event::Refused { partition, refused } => self.refused(partition, &refused, now),
             Event::Broken { partition, reason } => self.stick(partition, reason, now),
@@ -215,18 +215,24 @@ impl Following {
         }
     }
 
-    fn delivered(&mut self, records: Records, now: Duration) {
+    fn delivered(&mut self, runs: Vec<Records>, now: Duration) {
         if self.failed_at.is_some() {
             self.recovered();
         }
-        let partition = Partition(records.partition);
-        let Some(State::Open { live, restart_at: None, .. }) = self.partitions.get(&partition) else {
-            // Of an assignment that is over, or asked for anew.
-            return;
-        };
-        match records.range_at(*live) {
-            Ok(_) => self.commands.push(Command::Fold(records)),
-            Err(elsewhere) => self.refused(partition, &elsewhere.into(), now),
+        let mut next = Vec::with_capacity(runs.len());
+        for run in runs {
+            let partition = Partition(run.partition);
+            let Some(State::Open { live, restart_at: None, .. }) = self.partitions.get(&partition) else {
+                // Of an assignment that is over, or asked for anew.
+                continue;
+            };
+            match run.range_at(*live) {
+                Ok(_) => next.push(run),
+                Err(elsewhere) => self.refused(partition, &elsewhere.into(), now),
+            }
+        }
+        if !next.is_empty() {
+            self.commands.push(Command::Fold(next));
         }
     }
 

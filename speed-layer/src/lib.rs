@@ -8,14 +8,15 @@
 //! there must be, [`budgets`] what they may take, [`opening`] where a partition begins, [`following`] what to
 //! do at whatever happens to it, [`recognising`] whether the log is the one that was folded, [`replaying`]
 //! what to read again and where, [`landed`] what of it the master dataset has, [`checkpoint`] how it is written
-//! down. Around them lies the shell: one thread that hears the log, one that replays what epochs lack, and tasks
-//! that watch the store and the log and write checkpoints ([`node`]).
+//! down. Around them lies the shell: one thread that hears the log, those that fold what it brings, one that replays what
+//! epochs lack, and tasks that watch the store and the log and write checkpoints ([`node`]).
 
 pub mod budgets;
 mod changes;
 pub mod checkpoint;
 pub mod dataset;
 pub mod epoch;
+mod folding;
 pub mod following;
 pub mod held;
 pub mod known;

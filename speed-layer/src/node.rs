@@ -1,7 +1,7 @@
 //! A speed node: all streams of a project, followed, kept safe and answered for.
 //!
-//! Per stream there is one thread that folds what the log delivers and one that replays what epochs
-//! lack; tasks on the given runtime watch the store and the log's end and write checkpoints. The thread
+//! Per stream there is one thread that takes what the log delivers, which the node's threads fold, and one that replays
+//! what epochs lack; tasks on the given runtime watch the store and the log's end and write checkpoints. The thread
 //! that follows never waits for the store.
 
 use std::collections::BTreeMap;
@@ -21,6 +21,7 @@ use watershed_schemas::project::Project;
 use watershed_store::Store;
 
 use crate::epoch::panic_text;
+use crate::folding::Threads;
 use crate::partials::{Patience, partials};
 use crate::replay::Replayer;
 use crate::run::Follower;
@@ -60,13 +61,15 @@ impl SpeedNode {
         runtime: Handle,
     ) -> io::Result<SpeedNode> {
         let mut node = SpeedNode { streams: BTreeMap::new(), runtime };
+        let threads = Arc::new(Threads::start()?);
         for stream in &project.streams {
             let views = project.views_of(&stream.name);
             if views.is_empty() {
                 continue;
             }
             let shared = Arc::new(Shared::new(settings.clone(), stream.clone(), views, store.clone()));
-            node.streams.insert(stream.name.clone(), StreamNode::start(shared, log, &node.runtime)?);
+            node.streams
+                .insert(stream.name.clone(), StreamNode::start(shared, log, &node.runtime, &threads)?);
         }
         Ok(node)
     }
@@ -119,7 +122,12 @@ impl StreamNode {
         replied.expect("with patience there is always a reply")
     }
 
-    fn start(shared: Arc<Shared>, log: &Arc<dyn Log>, runtime: &Handle) -> io::Result<StreamNode> {
+    fn start(
+        shared: Arc<Shared>,
+        log: &Arc<dyn Log>,
+        runtime: &Handle,
+        threads: &Arc<Threads>,
+    ) -> io::Result<StreamNode> {
         let look = Arc::new(Notify::new());
         let tasks = vec![
             runtime.spawn(known::watch(shared.clone(), look.clone())),
@@ -130,8 +138,12 @@ impl StreamNode {
         let node = StreamNode { shared: shared.clone(), look, threads: Mutex::default(), tasks, patient };
         let (announce, announced) = channel();
         let follow = {
-            let (shared, log, runtime) = (shared.clone(), log.clone(), runtime.clone());
-            move || Follower::new(shared.clone(), log.clone(), runtime.clone(), announce.clone()).follow()
+            let (shared, log, runtime, threads) =
+                (shared.clone(), log.clone(), runtime.clone(), threads.clone());
+            move || {
+                let (shared, log, runtime) = (shared.clone(), log.clone(), runtime.clone());
+                Follower::new(shared, log, runtime, threads.clone(), announce.clone()).follow()
+            }
         };
         let replay = {
             let (shared, log, runtime) = (shared.clone(), log.clone(), runtime.clone());

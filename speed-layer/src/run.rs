@@ -12,16 +12,15 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use watershed_schemas::decode::Decoder;
-use watershed_schemas::identity::Fingerprint;
-use watershed_schemas::log::{Delivery, Log, LogError, Records, Subscription};
+use watershed_schemas::log::{Delivery, Log, LogError, Subscription};
 use watershed_schemas::offsets::{Offset, Offsets, Partition};
 
+use crate::folding::{Folder, Threads};
 use crate::following::{Command, Event, FIRST_PAUSE, Following};
 use crate::held::{Broken, Held};
 use crate::opening::{self, Found};
 use crate::partition::PartitionEpochs;
 use crate::shared::{Shared, Slot};
-use crate::stretch::Stretch;
 use crate::wanted::Wanted;
 use crate::{loading, recognising, saving};
 
@@ -32,9 +31,7 @@ pub(crate) struct Follower {
     shared: Arc<Shared>,
     log: Arc<dyn Log>,
     runtime: Handle,
-    /// What records are decoded to.
-    fields: BTreeSet<String>,
-    decoder: Decoder,
+    folder: Folder,
     following: Following,
     /// Once the group was joined.
     subscription: Option<Box<dyn Subscription>>,
@@ -49,20 +46,24 @@ pub(crate) struct Follower {
 
 impl Follower {
     /// Begins with nothing assigned, whatever a follower before it had.
-    pub fn new(shared: Arc<Shared>, log: Arc<dyn Log>, runtime: Handle, replays: Sender<()>) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        log: Arc<dyn Log>,
+        runtime: Handle,
+        threads: Arc<Threads>,
+        replays: Sender<()>,
+    ) -> Self {
         for partition in shared.partitions().into_keys() {
             shared.remove_partition(partition);
         }
-        let fields = fields_read(&shared);
-        let decoder = decoder(&shared, &fields);
+        let folder = Folder::new(threads, fields_read(&shared));
         let following = Following::new(shared.views.clone(), shared.settings.retry_interval);
         let (looked, found) = channel();
         Follower {
             shared,
             log,
             runtime,
-            fields,
-            decoder,
+            folder,
             following,
             subscription: None,
             ends_at: Duration::ZERO,
@@ -140,7 +141,7 @@ impl Follower {
         };
         let timeout = if self.following.is_opening() { OPENING_POLL } else { settings.poll_timeout };
         match subscription.poll(settings.poll_records, timeout) {
-            Ok(Delivery::Records(records)) => Event::Delivered(records),
+            Ok(Delivery::Records(runs)) => Event::Delivered(runs),
             Ok(Delivery::Assigned(partitions)) => Event::Assigned(partitions),
             Ok(Delivery::Revoked(partitions)) => Event::Revoked(partitions),
             Ok(Delivery::Idle) => Event::Idle { answered_at: self.shared.progress().answered_at },
@@ -164,19 +165,19 @@ impl Follower {
         }
     }
 
-    fn carry_out(&mut self, command: Command) -> Option<Event> {
+    fn carry_out(&mut self, command: Command) -> Vec<Event> {
         match command {
             Command::Await(partition) => {
                 tracing::info!(stream = self.shared.stream.name, %partition, "partition assigned");
                 self.shared.set_partition(partition, Slot::Opening);
             }
             Command::Look { partition, look } => self.look(partition, look),
-            Command::Open(epochs) => return Some(self.open(epochs)),
+            Command::Open(epochs) => return vec![self.open(epochs)],
             Command::Start { partition, live } => {
                 let result = self.start(partition, live);
-                return Some(Event::Started { partition, result });
+                return vec![Event::Started { partition, result }];
             }
-            Command::Fold(records) => return Some(self.fold(&records)),
+            Command::Fold(runs) => return self.folder.fold(&self.shared, &runs),
             Command::Heed(wanted) => self.heed(&wanted),
             Command::Stick { partition, reason } => {
                 self.shared.set_partition(partition, Slot::Stuck(reason));
@@ -189,7 +190,7 @@ impl Follower {
             Command::Tell(source, trouble) => self.shared.set_trouble(source, trouble),
             Command::Pause(pause) => self.pause(pause),
         }
-        None
+        Vec::new()
     }
 
     fn look(&self, partition: Partition, look: u64) {
@@ -219,35 +220,8 @@ impl Follower {
         subscription.start(&Offsets::from_iter([(partition, live)]))
     }
 
-    fn fold(&mut self, records: &Records) -> Event {
-        let (partition, range) = (Partition(records.partition), records.range());
-        let decoded = self.decoder.decode(records);
-        let stretch = match Stretch::new(partition, range, &decoded.events) {
-            Ok(stretch) => stretch,
-            Err(refused) => return Event::Refused { partition, refused },
-        };
-        let held = self.shared.held(partition);
-        let folded = held.and_then(|held| {
-            held.write().map(|mut epochs| {
-                epochs.fold(&stretch).map(|()| epochs.remember(Fingerprint::of_last(records)))
-            })
-        });
-        match folded {
-            Ok(Ok(())) => {
-                self.shared.count(records.len(), &decoded.dead_letters);
-                Event::Folded { partition, live: range.until }
-            }
-            Ok(Err(refused)) => Event::Refused { partition, refused },
-            Err(broken) => Event::Broken { partition, reason: broken.to_string() },
-        }
-    }
-
     fn heed(&mut self, wanted: &Wanted) {
-        let fields = wanted.fields_read(&self.shared.views);
-        if !fields.is_subset(&self.fields) {
-            self.fields.extend(fields);
-            self.decoder = decoder(&self.shared, &self.fields);
-        }
+        self.folder.read_too(wanted.fields_read(&self.shared.views));
         for (_, held) in self.shared.open_partitions() {
             if let Ok(mut epochs) = held.write() {
                 opening::complete(&mut epochs, wanted, &self.shared.views);

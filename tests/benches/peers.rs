@@ -7,11 +7,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use serde_json::Value as Json;
@@ -87,7 +89,7 @@ fn cost(jobs: &[Job; 2], mut run: impl FnMut(&Job) -> Run) -> f64 {
 /// Events in a file and in memory, and what is true of them.
 struct Job {
     path: std::path::PathBuf,
-    text: String,
+    text: Bytes,
     truth: Truth,
 }
 
@@ -101,7 +103,7 @@ impl Job {
         let path = folder.join(format!("{events}.ndjson"));
         std::fs::write(&path, &bytes).expect("a file");
         let text = String::from_utf8(bytes).expect("events are text");
-        Job { path, truth: Truth::of(&text), text }
+        Job { path, truth: Truth::of(&text), text: text.into() }
     }
 }
 
@@ -138,11 +140,12 @@ fn aggregate(view: &Arc<View>, job: &Job) -> Run {
     let fields: Vec<&str> = view.fields_read().into_iter().collect();
     let mut decoder = Decoder::new(&view.stream, &fields);
     let at_once = SpeedSettings::new("bench", "bench").poll_records;
-    let mut lines = job.text.lines().peekable();
+    let mut lines = lines(&job.text).peekable();
     while lines.peek().is_some() {
         let mut records = Records::new(epochs.partition(), epochs.live());
+        let source = records.share(job.text.clone());
         for line in lines.by_ref().take(at_once) {
-            records.push(Offset(records.position), RECORDED_AT, Some(line.as_bytes()));
+            records.push_shared(Offset(records.position), RECORDED_AT, source, Some(line));
         }
         let decoded = decoder.decode(&records);
         let stretch =
@@ -152,6 +155,12 @@ fn aggregate(view: &Arc<View>, job: &Job) -> Run {
     }
     let cpu_seconds = cpu_seconds() - before;
     Run { cpu_seconds, groups: groups(&epochs) }
+}
+
+/// Where each line lies.
+fn lines(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 0;
+    memchr::memchr_iter(b'\n', text).map(move |end| std::mem::replace(&mut start, end + 1)..end)
 }
 
 /// User and system time of this process.

@@ -136,6 +136,29 @@ fn read(set: &mut RecordSet, portion: usize) -> Result<Vec<Seen>, RecordFault> {
 
 proptest! {
     #[test]
+    fn records_are_cut_where_asked_however_their_payloads_are_held(
+        batches in batches(), cut in 0..60i64, own in prop::collection::vec(".{0,20}", 0..5),
+    ) {
+        let (set, sent) = encode(&batches, 0);
+        let mut records = Records::new(Partition(0), Offset(0));
+        let mut all = sent;
+        RecordSet::new(set, 0, Vec::new()).read(usize::MAX, usize::MAX, &mut records).expect("it is sound");
+        for payload in own {
+            all.push((records.position, 1, Some(payload.as_bytes().to_vec())));
+            records.push(Offset(records.position), 1, Some(payload.as_bytes()));
+        }
+        records.cut(Offset(cut));
+        all.retain(|(offset, ..)| *offset < cut);
+        let held: Vec<Option<Vec<u8>>> = (0..records.len())
+            .map(|index| (!records.tombstones[index]).then(|| records.payload(index).to_vec()))
+            .collect();
+        prop_assert_eq!(records.payload_bytes(), held.iter().flatten().map(Vec::len).sum::<usize>());
+        prop_assert_eq!(&held, &all.iter().map(|(.., payload)| payload.clone()).collect::<Vec<_>>());
+        prop_assert_eq!(&records.offsets, &all.iter().map(|(offset, ..)| *offset).collect::<Vec<_>>());
+        prop_assert!(records.position <= cut.max(0));
+    }
+
+    #[test]
     fn every_record_from_the_position_on_is_read_once_however_it_is_packed_and_portioned(
         batches in batches(), first in 0..1_000i64, skip in 0..40i64, portion in 1..9usize,
     ) {

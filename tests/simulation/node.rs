@@ -118,7 +118,7 @@ impl Node {
         }
     }
 
-    fn carry_out(&mut self, command: Command, world: &mut World) -> Option<Event> {
+    fn carry_out(&mut self, command: Command, world: &mut World) -> Vec<Event> {
         match command {
             Command::Await(partition) => _ = self.slots.insert(partition, Slot::Opening),
             Command::Stick { partition, reason } => _ = self.slots.insert(partition, Slot::Stuck(reason)),
@@ -132,13 +132,13 @@ impl Node {
                 if result.is_ok() {
                     self.slots.insert(partition, Slot::Open(Held::new(epochs, &Moves::default())));
                 }
-                return Some(Event::Started { partition, result });
+                return vec![Event::Started { partition, result }];
             }
             Command::Start { partition, live } => {
                 let result = self.start(partition, live, world);
-                return Some(Event::Started { partition, result });
+                return vec![Event::Started { partition, result }];
             }
-            Command::Fold(records) => return Some(self.fold(&records)),
+            Command::Fold(runs) => return runs.iter().map(|run| self.fold(run)).collect(),
             Command::Heed(wanted) => {
                 for (_, held) in self.open() {
                     let mut epochs = whole(held.write());
@@ -155,7 +155,7 @@ impl Node {
             Command::Pause(pause) => self.quiet_until = world.fate.now() + pause,
             Command::Replay | Command::Tell(..) => {}
         }
-        None
+        Vec::new()
     }
 
     fn start(&mut self, partition: Partition, live: Offset, world: &World) -> Result<(), LogError> {
@@ -249,9 +249,16 @@ impl Node {
         match read {
             Ok(records) if records.range().is_empty() => self.idle(world),
             Ok(records) => {
-                self.positions.insert(partition, Offset(records.position));
-                if !world.fate.fault(Fault::LostDelivery, 25) {
-                    self.happen(Event::Delivered(records), world);
+                let mut runs = vec![records];
+                if world.fate.below(2) == 0 {
+                    runs.extend(self.others(partition, most, world));
+                }
+                for run in &runs {
+                    self.positions.insert(Partition(run.partition), Offset(run.position));
+                }
+                runs.retain(|_| !world.fate.fault(Fault::LostDelivery, 25));
+                if !runs.is_empty() {
+                    self.happen(Event::Delivered(runs), world);
                 }
             }
             Err(LogError::OutOfRange { partition, needed, held }) => {
@@ -260,6 +267,13 @@ impl Node {
             }
             Err(error) => self.happen(Event::Failed(error), world),
         }
+    }
+
+    /// What the partitions beside one have to deliver with it.
+    fn others(&self, beside: Partition, most: usize, world: &World) -> Vec<Records> {
+        let others = self.positions.iter().filter(|(partition, _)| **partition != beside);
+        let read = others.filter_map(|(partition, position)| read(*partition, *position, most, world).ok());
+        read.filter(|run| !run.range().is_empty()).collect()
     }
 
     /// Nothing came; the log's ends are news all the same.

@@ -355,25 +355,31 @@ impl MemorySubscription {
 
     fn fetch(&mut self, state: &State, max_records: usize) -> Option<Result<Delivery, LogError>> {
         let started: Vec<_> = self.positions.iter().map(|(partition, at)| (*partition, *at)).collect();
+        let (mut runs, mut left) = (Vec::new(), max_records);
         for index in 0..started.len() {
             let (partition, position) = started[(self.turn + index) % started.len()];
-            let fetched = state
-                .partition(&self.topic, partition)
-                .and_then(|log| log.fetch(partition, position, max_records));
+            let fetched =
+                state.partition(&self.topic, partition).and_then(|log| log.fetch(partition, position, left));
             match fetched {
                 Ok(None) => {}
                 Ok(Some(records)) => {
                     self.positions.insert(partition, records.position);
-                    self.turn = self.turn.wrapping_add(index + 1);
-                    return Some(Ok(Delivery::Records(records)));
+                    left -= records.len();
+                    runs.push(records);
                 }
+                // Said the next time, behind what comes before it.
+                Err(_) if !runs.is_empty() => break,
                 Err(error) => {
                     self.positions.remove(&partition);
                     return Some(Err(error));
                 }
             }
+            if left == 0 {
+                break;
+            }
         }
-        None
+        self.turn = self.turn.wrapping_add(1);
+        (!runs.is_empty()).then_some(Ok(Delivery::Records(runs)))
     }
 }
 

@@ -197,14 +197,14 @@ impl Subscription for WatchedSubscription {
     fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Delivery, LogError> {
         self.log.check(Call::Poll)?;
         self.log.claimed_gap()?;
-        let delivery = self.subscription.poll(max_records, timeout)?;
-        if matches!(&delivery, Delivery::Records(records) if self.log.loses(records)) {
-            return Ok(Delivery::Idle);
-        }
-        if let Delivery::Records(records) = &delivery {
-            self.log.watch.delivered.fetch_add(records.len() as u64, Ordering::SeqCst);
-        }
-        Ok(delivery)
+        let mut runs = match self.subscription.poll(max_records, timeout)? {
+            Delivery::Records(runs) => runs,
+            other => return Ok(other),
+        };
+        runs.retain(|run| !self.log.loses(run));
+        let delivered: usize = runs.iter().map(Records::len).sum();
+        self.log.watch.delivered.fetch_add(delivered as u64, Ordering::SeqCst);
+        Ok(if runs.is_empty() { Delivery::Idle } else { Delivery::Records(runs) })
     }
 
     fn start(&mut self, positions: &Offsets) -> Result<(), LogError> {

@@ -106,10 +106,8 @@ impl Decoder {
             .collect();
         let mut events = Vec::with_capacity(records.len());
         let mut dead_letters = Vec::new();
-        // One check of all bytes is cheaper than one per record.
-        let all = simdutf8::basic::from_utf8(&records.payloads).ok();
         for index in 0..records.len() {
-            let read = payload(records, index, all)
+            let read = payload(records, index)
                 .and_then(|payload| self.reader.read(payload, records.timestamps[index]).map(|()| payload));
             match read {
                 Ok(payload) => {
@@ -130,16 +128,15 @@ impl Decoder {
     }
 }
 
-/// A record's payload as text; `all` is the text of all payloads if they are all UTF-8.
+/// A record's payload as text.
 #[inline]
-fn payload<'a>(records: &'a Records, index: usize, all: Option<&'a str>) -> Result<&'a str, Fault> {
-    let start = if index == 0 { 0 } else { records.ends[index - 1] };
-    let end = records.ends[index];
-    match all.and_then(|all| all.get(start..end)) {
-        Some(payload) if !payload.is_empty() => Ok(payload),
-        _ if records.tombstones[index] => Err(no_payload(DeadLetterKind::Tombstone)),
-        _ if start == end => Err(no_payload(DeadLetterKind::Empty)),
-        _ => std::str::from_utf8(&records.payloads[start..end]).map_err(not_utf8),
+fn payload(records: &Records, index: usize) -> Result<&str, Fault> {
+    let payload = records.payload(index);
+    match simdutf8::basic::from_utf8(payload) {
+        Ok(payload) if !payload.is_empty() => Ok(payload),
+        Ok(_) if records.tombstones[index] => Err(no_payload(DeadLetterKind::Tombstone)),
+        Ok(_) => Err(no_payload(DeadLetterKind::Empty)),
+        Err(_) => Err(not_utf8(payload)),
     }
 }
 
@@ -150,13 +147,11 @@ fn no_payload(kind: DeadLetterKind) -> Fault {
 }
 
 #[cold]
-fn not_utf8(error: std::str::Utf8Error) -> Fault {
+fn not_utf8(payload: &[u8]) -> Fault {
+    let at = str::from_utf8(payload).map_or_else(|error| error.valid_up_to(), str::len);
     Fault {
         kind: DeadLetterKind::Malformed,
-        reason: format!(
-            "malformed JSON at byte {}: expected UTF-8, found another encoding",
-            error.valid_up_to()
-        ),
+        reason: format!("malformed JSON at byte {at}: expected UTF-8, found another encoding"),
     }
 }
 

@@ -114,6 +114,21 @@ impl KafkaSubscription {
         }
     }
 
+    /// What is pending, up to where a partition comes again or something else than records does.
+    fn deliver(&mut self) -> Option<Result<Delivery, LogError>> {
+        let mut runs = match self.pending.pop_front()? {
+            Ok(first) => vec![first],
+            Err(error) => return Some(Err(error)),
+        };
+        while let Some(next) = self.pending.pop_front_if(|next| {
+            let partition = next.as_ref().ok().map(|next| next.partition);
+            partition.is_some_and(|partition| runs.iter().all(|run| run.partition != partition))
+        }) {
+            runs.extend(next);
+        }
+        Some(Ok(Delivery::Records(runs)))
+    }
+
     /// Says that the log does not hold a partition's position, again and again until it also says what it holds: the
     /// fault itself comes only once.
     fn out_of_range(&mut self, partition: Partition) -> LogError {
@@ -157,8 +172,8 @@ impl Subscription for KafkaSubscription {
             if let Some(change) = self.change() {
                 return Ok(change);
             }
-            if let Some(pending) = self.pending.pop_front() {
-                return pending.map(Delivery::Records);
+            if let Some(delivery) = self.deliver() {
+                return delivery;
             }
             if let Some(partition) = self.adrift.first().copied() {
                 return Err(self.out_of_range(partition));

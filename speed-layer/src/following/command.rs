@@ -21,8 +21,8 @@ pub enum Command {
     Open(PartitionEpochs),
     /// Have the log deliver an open partition from this offset.
     Start { partition: Partition, live: Offset },
-    /// Fold what comes next of an open partition.
-    Fold(Records),
+    /// Fold what comes next of open partitions, a run of each.
+    Fold(Vec<Records>),
     /// Open and forget folds of all open partitions.
     Heed(Arc<Wanted>),
     /// Show that the partition cannot be followed; its folds answer no more.

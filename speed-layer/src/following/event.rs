@@ -30,13 +30,13 @@ pub enum Event {
         partition: Partition,
         result: Result<(), LogError>,
     },
-    Delivered(Records),
-    /// Answers [`Command::Fold`](super::Command::Fold): the folds end at `live` now.
+    Delivered(Vec<Records>),
+    /// Answers [`Command::Fold`](super::Command::Fold) for one partition: its folds end at `live` now.
     Folded {
         partition: Partition,
         live: Offset,
     },
-    /// Answers [`Command::Fold`](super::Command::Fold): nothing was folded.
+    /// Answers [`Command::Fold`](super::Command::Fold) for one partition: nothing was folded.
     Refused {
         partition: Partition,
         refused: Refused,

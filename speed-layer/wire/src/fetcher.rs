@@ -213,7 +213,7 @@ impl Fetcher {
             let mut records = Records::new(Partition(stake.partition), Offset(set.position()));
             let read = set.read(left, ENOUGH_BYTES - bytes, &mut records);
             left -= records.len();
-            bytes += records.payloads.len();
+            bytes += records.payload_bytes();
             if !records.range().is_empty() {
                 taken.push(Fetched::Records(records));
             }

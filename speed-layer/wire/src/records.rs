@@ -1,6 +1,7 @@
 //! Record sets: what a fetch brings of one partition, batch behind batch.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 
 use bytes::Bytes;
 use kafka_protocol::compression::{Decompressor, Gzip, Lz4, Snappy, Zstd};
@@ -96,21 +97,19 @@ impl RecordSet {
                 if !is_open {
                     return Ok(false);
                 }
-                if let Some(open) = &self.open {
-                    let bytes = open.body.len();
-                    // A header may claim more records than its batch has room for.
-                    let left = (bytes / LEAST_RECORD_BYTES).min(open.left.max(0) as usize);
-                    records.reserve(left.min(most_records), bytes.min(most_bytes));
-                }
                 continue;
             };
+            // A header may claim more records than its batch has room for.
+            let left = (open.body.len() / LEAST_RECORD_BYTES).min(open.left.max(0) as usize);
+            records.reserve(left.min(most_records));
+            let source = records.share(open.body.clone());
             while open.left > 0 {
-                if records.len() >= most_records || records.payloads.len() >= most_bytes {
+                if records.len() >= most_records || records.payload_bytes() >= most_bytes {
                     return Ok(true);
                 }
                 let record = open.next()?;
                 if record.offset >= self.position {
-                    records.push(Offset(record.offset), record.timestamp, record.payload);
+                    records.push_shared(Offset(record.offset), record.timestamp, source, record.payload);
                     self.position = record.offset + 1;
                 }
             }
@@ -203,10 +202,11 @@ struct OpenBatch {
     at: usize,
 }
 
-struct Record<'a> {
+struct Record {
     offset: i64,
     timestamp: i64,
-    payload: Option<&'a [u8]>,
+    /// Where it lies in the batch's body.
+    payload: Option<Range<usize>>,
 }
 
 impl OpenBatch {
@@ -227,17 +227,21 @@ impl OpenBatch {
     }
 
     /// The next record, of which there is one.
-    fn next(&mut self) -> Result<Record<'_>, RecordFault> {
+    #[inline]
+    fn next(&mut self) -> Result<Record, RecordFault> {
         let index = self.records - self.left;
         let fault = RecordFault::Record { at: self.base_offset, index, of: self.records };
         let mut fields = Fields(&self.body[self.at..]);
-        let Some((timestamp_delta, offset_delta, payload)) = fields.record() else { return Err(fault) };
+        let Some((timestamp_delta, offset_delta, payload, behind)) = fields.record() else {
+            return Err(fault);
+        };
         self.at = self.body.len() - fields.0.len();
         self.left -= 1;
+        let end = self.at - behind;
         Ok(Record {
             offset: self.base_offset + offset_delta,
             timestamp: self.append_time.unwrap_or(self.base_timestamp.wrapping_add(timestamp_delta)),
-            payload,
+            payload: payload.map(|bytes| end - bytes..end),
         })
     }
 }
@@ -257,9 +261,10 @@ fn decompress(codec: Codec, mut body: Bytes) -> Result<Bytes, String> {
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    /// A whole record: its timestamp and offset, both counted from the batch's, and its value.
+    /// A whole record: its timestamp and offset, both counted from the batch's, how many bytes its value has, and how many
+    /// follow that.
     #[inline]
-    fn record(&mut self) -> Option<(i64, i64, Option<&'a [u8]>)> {
+    fn record(&mut self) -> Option<(i64, i64, Option<usize>, usize)> {
         let bytes = usize::try_from(self.varint()?).ok()?;
         let mut record = Fields(self.take(bytes)?);
         // Attributes: none are defined.
@@ -269,7 +274,7 @@ impl<'a> Fields<'a> {
         record.nullable()?;
         let value = record.nullable()?;
         // Headers follow, of which nothing is asked.
-        Some((timestamp_delta, offset_delta, value))
+        Some((timestamp_delta, offset_delta, value.map(<[u8]>::len), record.0.len()))
     }
 
     /// Bytes behind their length, which is negative for none at all.
