@@ -111,7 +111,8 @@ fn crontab_lines_survive_cron_and_the_shell() {
     // Cron takes the backslash before a % away; then the shell reads the words.
     let call = local.strip_prefix("*/5 * * * * ").expect("a schedule").replace("\\%", "%");
     assert!(!local.replace("\\%", "").contains('%'), "{local}");
-    let call = call.replacen(watershed().to_str().expect("a path in UTF-8"), "printf '%s\\n'", 1);
+    let own = watershed().canonicalize().expect("the command is there");
+    let call = call.replacen(own.to_str().expect("a path in UTF-8"), "printf '%s\\n'", 1);
     let words = Command::new("sh").args(["-c", &call]).output().expect("a shell");
     let words = String::from_utf8(words.stdout).expect("text");
     let expected =
