@@ -14,9 +14,11 @@ use watershed_store::{Store, StoreError};
 /// How often the catalogue is written anew because another stream published meanwhile.
 const ROUNDS: usize = 3;
 
-/// Writes the catalogue of everything that is published now, unless it stands there already.
-pub(crate) async fn refresh(store: &Store) -> Result<(), StoreError> {
-    let mut newest = newest_of_all(store).await?;
+/// Writes the catalogue of everything that is published now, unless it stands there already. `known` is what was just
+/// published, if anything was.
+pub(crate) async fn refresh(store: &Store, known: Option<&Manifest>) -> Result<(), StoreError> {
+    let known = known.map(|known| (known.stream.clone(), known.clone())).into_iter().collect();
+    let mut newest = newest_of_all(store, &known).await?;
     for _ in 0..ROUNDS {
         let text = text(newest.values(), |path| store.address(path));
         if store.get(layout::CATALOG).await?.is_some_and(|written| written == text.as_bytes()) {
@@ -24,7 +26,7 @@ pub(crate) async fn refresh(store: &Store) -> Result<(), StoreError> {
         }
         store.put(layout::CATALOG, text.into()).await?;
         // Another stream's run may have written the catalogue between our look and our put.
-        let now = newest_of_all(store).await?;
+        let now = newest_of_all(store, &newest).await?;
         if now == newest {
             break;
         }
@@ -33,16 +35,32 @@ pub(crate) async fn refresh(store: &Store) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn newest_of_all(store: &Store) -> Result<BTreeMap<String, Manifest>, StoreError> {
-    let mut newest = BTreeMap::new();
-    for path in store.list(layout::VERSIONS).await? {
-        if let Some(Object::Manifest { stream, .. }) = Object::parse(&path) {
-            if newest.contains_key(&stream) {
-                continue;
-            }
-            if let Some(manifest) = store.newest(&stream, None).await? {
-                newest.insert(stream, manifest);
-            }
+/// Each stream's newest manifest, by its name. Those that are known already are not read again.
+async fn newest_of_all(
+    store: &Store,
+    known: &BTreeMap<String, Manifest>,
+) -> Result<BTreeMap<String, Manifest>, StoreError> {
+    let mut last = Vec::new();
+    for manifest in known.values() {
+        if store.manifest(&manifest.stream, manifest.version.next()).await?.is_none() {
+            last.push(manifest);
+        }
+    }
+    // Retention removes the oldest first: one that is there after its successor was not is the newest.
+    let listed = store.list(layout::VERSIONS).await?;
+    let is_listed = |manifest: &&&Manifest| {
+        let Manifest { stream, version, .. } = manifest;
+        listed.contains(&Object::Manifest { stream: stream.clone(), version: *version }.path())
+    };
+    let last = last.iter().filter(is_listed);
+    let mut newest: BTreeMap<String, Manifest> =
+        last.map(|manifest| (manifest.stream.clone(), Manifest::clone(manifest))).collect();
+    for path in &listed {
+        if let Some(Object::Manifest { stream, .. }) = Object::parse(path)
+            && !newest.contains_key(&stream)
+            && let Some(manifest) = store.newest(&stream, None).await?
+        {
+            newest.insert(stream, manifest);
         }
     }
     Ok(newest)

@@ -34,8 +34,11 @@ impl Recognised {
 }
 
 /// Recognises the topic that `base` was folded from by its id, or refuses it.
-pub(crate) async fn recognise_topic(job: &Job, base: Option<&Manifest>) -> Result<Recognised, BatchError> {
-    let topic_id = topic_id(job).await?;
+pub(crate) fn recognise_topic(
+    job: &Job,
+    base: Option<&Manifest>,
+    topic_id: Option<TopicId>,
+) -> Result<Recognised, BatchError> {
     let checked = base.map_or(Ok(()), |base| base.log.check_topic(topic_id.as_ref()));
     match (checked, base) {
         (Err(found), Some(base)) if !job.options.accept_topic => Err(other(job, base.version, found)),
@@ -101,7 +104,8 @@ fn other(job: &Job, version: Version, found: OtherLog) -> BatchError {
     BatchError::OtherLog { topic: job.stream.topic.clone(), version, found }
 }
 
-async fn topic_id(job: &Job) -> Result<Option<TopicId>, BatchError> {
+/// What tells the topic from another of its name, as the brokers tell it now.
+pub(crate) async fn topic_id(job: &Job) -> Result<Option<TopicId>, BatchError> {
     let (log, topic) = (job.log.clone(), job.stream.topic.clone());
     asked(job, move || log.topic_id(&topic)).await
 }

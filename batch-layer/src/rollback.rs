@@ -24,7 +24,7 @@ pub async fn rollback(job: &Job, to: Version) -> Result<Outcome, BatchError> {
     if newest.version == to {
         return Ok(Outcome::Unchanged(newest));
     }
-    identity::recognise_topic(job, Some(&newest)).await?;
+    identity::recognise_topic(job, Some(&newest), identity::topic_id(job).await?)?;
     let bounds = job.bounds().await?;
     identity::recognise_records(job, Some(&newest), &bounds).await?;
     // A refusal is told before anything is announced; the decision that counts is made when the intent is out.
@@ -92,7 +92,7 @@ async fn publish_again(job: &Job, to: Version, newest_seen: Version) -> Result<O
                 dead_letters: Default::default(),
                 warnings: Vec::new(),
             };
-            if let Err(error) = catalog::refresh(&job.store).await {
+            if let Err(error) = catalog::refresh(&job.store, None).await {
                 report.warnings.push(format!("the catalogue was not refreshed: {error}"));
             }
             Ok(Outcome::Published(report))

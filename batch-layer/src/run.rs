@@ -171,23 +171,27 @@ struct Prepared {
 /// What is to be done, or else the version that says everything already.
 async fn prepare(job: &Job, started_ms: i64) -> Result<Result<Prepared, Manifest>, BatchError> {
     job.progress.report(Stage::Bounds, 0, 1);
-    lease::sweep(&job.store, &job.stream.name, job.options.lease, started_ms).await?;
-    let base = job.store.newest(&job.stream.name, None).await?;
-    let recognised = identity::recognise_topic(job, base.as_ref()).await?;
-    let bounds = async {
-        let bounds = job.bounds().await?;
-        identity::recognise_records(job, base.as_ref(), &bounds).await?;
-        Ok(bounds)
+    let base = async {
+        lease::sweep(&job.store, &job.stream.name, job.options.lease, started_ms).await?;
+        let base = job.store.newest(&job.stream.name, None).await?;
+        // Asked later, so that the log reaches as far as what was published of it.
+        Ok::<_, BatchError>((base, job.bounds().await))
     };
-    // Side by side: both wait for the brokers most of their time.
-    let ((), bounds) = tokio::try_join!(identity::refuse_compacted(job), bounds)?;
+    // Side by side: the store and the brokers are waited for most of the time. What is wrong is told in this order.
+    let (base, topic_id, compacted) =
+        tokio::join!(base, identity::topic_id(job), identity::refuse_compacted(job));
+    let (base, bounds) = base?;
+    let recognised = identity::recognise_topic(job, base.as_ref(), topic_id?)?;
+    compacted?;
+    let bounds = bounds?;
+    identity::recognise_records(job, base.as_ref(), &bounds).await?;
     let Options { full, accept_gap, .. } = job.options;
     let wishes = Wishes { full, accept_gap, other_topic: recognised.accepted };
     if let Some(plan) = plan(&job.stream, &job.views, base.as_ref(), &bounds, wishes)? {
         return Ok(Ok(Prepared { base, recognised, plan }));
     }
     // The run that published it may have died before it told DuckDB.
-    catalog::refresh(&job.store).await?;
+    catalog::refresh(&job.store, base.as_ref()).await?;
     Ok(Err(base.expect("only a version that exists can be left as it is")))
 }
 
@@ -248,7 +252,6 @@ impl Job {
             progress: &*self.progress,
         };
         let mut landed = landing.land(&plan.ranges).await?;
-        identity::recheck(self, plan.version, &recognised.topic_id).await?;
         let ahead = base.map_or(&[][..], |base| &base.ahead.events);
         for (view, starts) in
             touched::by_files(&self.store, &self.stream, &plan.views, ahead, &self.options.engine).await?
@@ -262,7 +265,10 @@ impl Job {
             &landed,
             RunFacts { run_id: &self.options.run_id, started_ms, log: recognised.remembered(base) },
         );
-        self.recompute(plan, base, &landed, &mut manifest, files).await?;
+        tokio::try_join!(
+            identity::recheck(self, plan.version, &recognised.topic_id),
+            self.recompute(plan, base, &landed, &mut manifest, files),
+        )?;
         manifest.seconds = ((self.now)() - started_ms) as f64 / 1000.0;
 
         self.progress.report(Stage::Publish, 0, 1);
@@ -331,7 +337,7 @@ impl Job {
     async fn tidy(&self, manifest: Manifest, rows_taken_over: u64, landed: &Landed) -> Report {
         let mut warnings = Vec::new();
         self.progress.report(Stage::Catalog, 0, 1);
-        if let Err(error) = catalog::refresh(&self.store).await {
+        if let Err(error) = catalog::refresh(&self.store, Some(&manifest)).await {
             // The catalogue that stands there may name files which only old versions have: all of them stay.
             warnings.push(format!("the catalogue was not refreshed, so no version was removed: {error}"));
         } else {

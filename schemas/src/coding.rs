@@ -67,6 +67,16 @@ pub(crate) struct Pair {
 impl Codes {
     /// `None` where values hardly come again.
     pub(crate) fn of(texts: &StringChunked) -> Option<Codes> {
+        Codes::unless(texts, |events, values| events >= SAMPLE && values * 2 > events)
+    }
+
+    /// Also where values hardly come again.
+    pub(crate) fn of_all(texts: &StringChunked) -> Codes {
+        Codes::unless(texts, |_, _| false).expect("it is never given up")
+    }
+
+    /// Gives up when `is_vain` says so of the events that were looked at and the values that they have.
+    fn unless(texts: &StringChunked, is_vain: impl Fn(usize, usize) -> bool) -> Option<Codes> {
         let hasher = DefaultHashBuilder::default();
         let mut table: HashTable<u32> = HashTable::new();
         let mut values: Vec<Option<Mark<'_>>> = Vec::new();
@@ -84,7 +94,7 @@ impl Codes {
                     free.insert(code);
                     values.push(mark);
                     firsts.push(index as u32);
-                    if index >= SAMPLE && values.len() * 2 > index {
+                    if is_vain(index, values.len()) {
                         return None;
                     }
                     code

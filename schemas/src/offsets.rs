@@ -109,8 +109,24 @@ impl Offsets {
         other.iter().all(|(partition, offset)| offset <= self.get(partition))
     }
 
-    /// Each partition's larger position.
+    /// True when this names every partition of `other`, and none of them lies further there.
+    fn surpasses(&self, other: &Offsets) -> bool {
+        let mut own = self.0.iter();
+        Arc::ptr_eq(&self.0, &other.0)
+            || other.0.iter().all(|(partition, offset)| {
+                let found = own.find(|(own, _)| *own >= partition);
+                found.is_some_and(|(own, reached)| own == partition && reached >= offset)
+            })
+    }
+
+    /// Each partition's larger position. A copy of either shares what it has in common with it.
     pub fn furthest(&self, other: &Offsets) -> Offsets {
+        if self.surpasses(other) {
+            return self.clone();
+        }
+        if other.surpasses(self) {
+            return other.clone();
+        }
         let mut furthest = self.clone();
         for (partition, offset) in other.iter() {
             if offset > furthest.get(partition) || !furthest.names(partition) {

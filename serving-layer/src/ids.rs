@@ -19,10 +19,11 @@ pub fn next() -> u64 {
 }
 
 /// A name that sorts by when it was given.
-pub fn name() -> Uuid {
+pub fn name() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut bytes = [0; 10];
     bytes[..8].copy_from_slice(&next().to_le_bytes());
     bytes[8..].copy_from_slice(&next().to_le_bytes()[..2]);
-    Builder::from_unix_timestamp_millis(since.as_millis() as u64, &bytes).into_uuid()
+    let name = Builder::from_unix_timestamp_millis(since.as_millis() as u64, &bytes).into_uuid();
+    name.hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_string()
 }

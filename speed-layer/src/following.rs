@@ -190,7 +190,7 @@ impl Following {
         match opening::open(found, wanted, &self.views) {
             Ok(epochs) => {
                 self.partitions.insert(partition, State::Starting { live: epochs.live() });
-                self.commands.push(Command::Open(epochs));
+                self.commands.push(Command::Open(Box::new(epochs)));
             }
             Err(unopened) => self.stick(partition, unopened.to_string(), now),
         }

@@ -172,7 +172,7 @@ impl Follower {
                 self.shared.set_partition(partition, Slot::Opening);
             }
             Command::Look { partition, look } => self.look(partition, look),
-            Command::Open(epochs) => return vec![self.open(epochs)],
+            Command::Open(epochs) => return vec![self.open(*epochs)],
             Command::Start { partition, live } => {
                 let result = self.start(partition, live);
                 return vec![Event::Started { partition, result }];

@@ -130,7 +130,7 @@ impl Node {
                 let partition = epochs.partition();
                 let result = self.start(partition, epochs.live(), world);
                 if result.is_ok() {
-                    self.slots.insert(partition, Slot::Open(Held::new(epochs, &Moves::default())));
+                    self.slots.insert(partition, Slot::Open(Held::new(*epochs, &Moves::default())));
                 }
                 return vec![Event::Started { partition, result }];
             }

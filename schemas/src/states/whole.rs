@@ -7,13 +7,14 @@
 //! are equally frequent the lesser comes first.
 
 use std::cmp::Reverse;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use datasketches::hll::Coupon;
 use polars::prelude::{DataFrame, Float64Chunked, NewChunkedArray, PolarsResult, Series};
 
 use super::{Counted, StateTable};
-use crate::coding::Run;
+use crate::coding::{Codes, Run};
 use crate::columns::{self, Class, Part};
 use crate::dictionary::Dictionary;
 use crate::measure::distinct::{self, DistinctStates};
@@ -237,6 +238,23 @@ impl Gathered<u32> {
         let (series, data_type) = argument(counted);
         let mut dictionary = Dictionary::new(data_type.clone());
         let (mut codes, mut rows) = (Vec::with_capacity(series.len()), Vec::with_capacity(series.len()));
+        let coded = match (&counted.codes, Class::of(data_type)) {
+            (Some(coded), _) => Some(coded.clone()),
+            (None, Class::Text) => Some(Rc::new(Codes::of_all(columns::texts(series)?))),
+            (None, _) => None,
+        };
+        if let Some(coded) = coded {
+            // Texts are compared by a word or two, and each of them is looked up once.
+            let known = |part| (part != Part::Null).then(|| dictionary.encode(part));
+            let known: Vec<Option<u32>> = coded.parts().map(known).collect();
+            for (code, row) in coded.by_event().iter().zip(counted.rows.iter()) {
+                if let Some(code) = known[*code as usize] {
+                    codes.push(code);
+                    rows.push(*row);
+                }
+            }
+            return Ok((Gathered::new(&codes, &rows, cells), dictionary));
+        }
         let mut all = counted.rows.iter();
         columns::visit(series, data_type, |part| {
             let row = all.next();

@@ -42,9 +42,12 @@ impl Caller {
         }
     }
 
-    /// Notes what is asked, where the address does not say it; the first note stays.
+    /// Notes what is asked, where the address does not say it; the first note stays. Nobody reads what anyone asks.
     pub fn note(&self, question: &[u8]) {
         const MOST_BYTES: usize = 4_096;
+        if self.identity == Identity::Anyone {
+            return;
+        }
         let shown = &question[..question.len().min(MOST_BYTES)];
         let ended = if shown.len() < question.len() { "…" } else { "" };
         _ = self.question.set(format!("{}{ended}", String::from_utf8_lossy(shown)));

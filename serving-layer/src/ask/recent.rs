@@ -3,9 +3,10 @@
 //! A speed node within this process says when it has moved. Until then its states are the same folds (invariant `REPLAY`),
 //! and need not be asked for, chosen and copied again; its end and age are said anew each time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use hashbrown::HashMap;
 use watershed_schemas::live::Glance;
 use watershed_schemas::scope::Scope;
 use watershed_schemas::view::View;

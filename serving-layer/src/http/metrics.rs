@@ -14,7 +14,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use watershed_schemas::live::LiveStatus;
 
-pub use self::requests::{Requests, measure};
+pub use self::requests::{Requests, measured};
 
 use self::page::{Form, Page};
 use super::openapi::Plain;

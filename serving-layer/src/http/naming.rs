@@ -3,10 +3,8 @@
 use std::time::Instant;
 
 use actix_web::Error;
-use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
-use actix_web::middleware::Next;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
@@ -18,32 +16,31 @@ const NAME: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST: usize = 128;
 
 /// Answers under the client's name for its request, or under a new one, and works under it.
-pub async fn name(
+pub async fn named<B, F: Future<Output = Result<ServiceResponse<B>, Error>>>(
     request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    work: impl FnOnce(ServiceRequest) -> F,
+) -> Result<ServiceResponse<B>, Error> {
     let began = Instant::now();
-    let name = given(request.headers()).unwrap_or_else(|| ids::name().to_string());
-    let (method, path) = (request.method().to_string(), request.path().to_string());
+    let name = given(request.headers()).unwrap_or_else(ids::name);
     let above = request.headers().get(trace::HEADER).and_then(|header| header.to_str().ok());
     let above = above.and_then(Context::parse);
     let context = above.map_or_else(Context::begin, Context::child);
     let span = tracing::info_span!(
         "request",
         id = name,
-        method,
-        path,
+        method = request.method().as_str(),
+        path = request.path(),
         status = Empty,
         otel.kind = "server",
         sampled = context.sampled,
-        trace_id = format!("{:032x}", context.trace),
-        span_id = format!("{:016x}", context.span),
+        trace_id = %format_args!("{:032x}", context.trace),
+        span_id = %format_args!("{:016x}", context.span),
         parent_id = Empty,
     );
     if let Some(above) = above {
         span.record("parent_id", format!("{:016x}", above.span));
     }
-    let mut response = context.scope(next.call(request).instrument(span.clone())).await?;
+    let mut response = context.scope(work(request).instrument(span.clone())).await?;
     let status = response.status().as_u16();
     span.record("status", status);
     span.in_scope(|| match status {

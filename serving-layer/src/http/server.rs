@@ -188,9 +188,7 @@ impl Server {
                 .app_data(sql.clone())
                 .wrap(Compress::default())
                 .wrap(origins::allowed(&origins))
-                .wrap(from_fn(let_go_when_draining))
-                .wrap(from_fn(metrics::measure))
-                .wrap(from_fn(naming::name))
+                .wrap(from_fn(around_server))
                 .configure(routes::api)
         });
         let server = settings.workers.into_iter().fold(server, HttpServer::workers);
@@ -235,7 +233,7 @@ impl PartialsServer {
         let servers = web::Data::new(Servers { secret, open_metrics });
         let server = HttpServer::new(move || {
             let app = App::new().app_data(live.clone()).app_data(requests.clone()).app_data(servers.clone());
-            app.wrap(from_fn(metrics::measure)).wrap(from_fn(naming::name)).configure(routes::node)
+            app.wrap(from_fn(around_node)).configure(routes::node)
         });
         let stop = CancellationToken::new();
         let (address, running) = serve!(server, listen, "speed.listen", certificates, stop);
@@ -266,15 +264,29 @@ async fn keep_current(certificates: Arc<Certificates>, stop: CancellationToken) 
     }
 }
 
-/// A connection that is kept open would be cut when the server stops, with a next question on its way.
-async fn let_go_when_draining(
+/// What is done around every request of a server.
+async fn around_server(
     draining: web::Data<Draining>,
+    requests: web::Data<Requests>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let mut response = next.call(request).await?;
-    if draining.is_on() {
-        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
-    }
-    Ok(response)
+    let answer = async |request| {
+        let mut response = metrics::measured(&requests, next.call(request)).await?;
+        // A connection that is kept open would be cut when the server stops, with a next question on its way.
+        if draining.is_on() {
+            response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        }
+        Ok(response)
+    };
+    naming::named(request, answer).await
+}
+
+/// What is done around every request of a speed node.
+async fn around_node(
+    requests: web::Data<Requests>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    naming::named(request, |request| metrics::measured(&requests, next.call(request))).await
 }

@@ -18,7 +18,7 @@ pub enum Command {
     /// Ask the log and the store, beside all this, what there is of a partition.
     Look { partition: Partition, look: u64 },
     /// Have the log deliver from these folds' live offset; if it can, they answer for their partition.
-    Open(PartitionEpochs),
+    Open(Box<PartitionEpochs>),
     /// Have the log deliver an open partition from this offset.
     Start { partition: Partition, live: Offset },
     /// Fold what comes next of open partitions, a run of each.

@@ -6,11 +6,8 @@
 use std::time::{Duration, Instant};
 
 use actix_web::Error;
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::ServiceResponse;
 use actix_web::http::StatusCode;
-use actix_web::middleware::Next;
-use actix_web::web;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -125,14 +122,13 @@ fn class(status: StatusCode) -> &'static str {
 }
 
 /// Measures every request. One whose client goes away is counted as in flight until then, and by no status.
-pub async fn measure(
-    requests: web::Data<Requests>,
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
+pub async fn measured<B>(
+    requests: &Requests,
+    work: impl Future<Output = Result<ServiceResponse<B>, Error>>,
+) -> Result<ServiceResponse<B>, Error> {
     let began = Instant::now();
     let _in_flight = requests.begin();
-    let responded = next.call(request).await;
+    let responded = work.await;
     let (route, status) = match &responded {
         Ok(response) => (response.request().match_pattern(), response.status()),
         Err(error) => (None, error.as_response_error().status_code()),
