@@ -1,17 +1,13 @@
-//! Landed events and dead letters as Parquet bytes.
+//! Landed events and dead letters, brought into the order and the files in which they are stored.
 
 use bytes::Bytes;
 use polars::prelude::*;
 use watershed_schemas::decode::DeadLetterKind;
-use watershed_schemas::offsets::{OffsetRange, Partition};
 use watershed_schemas::stream::Stream;
 
 use crate::engine::Engine;
+use crate::event_files::Provenance;
 
-/// Small enough that a reader who wants one window of a date skips most of its file.
-const ROW_GROUP_ROWS: usize = 128 * 1024;
-/// Files of fewer rows are encoded by one thread: telling others would take longer.
-const SMALL_ROWS: usize = 32 * 1024;
 pub(crate) const DAY_MICROS: i64 = 86_400_000_000;
 
 /// A Parquet file before it is stored.
@@ -20,15 +16,6 @@ pub(crate) struct Encoded<K> {
     pub key: K,
     pub rows: u64,
     pub bytes: Bytes,
-}
-
-/// What a file's own footer says of where it comes from.
-#[derive(Clone, Debug)]
-pub struct Provenance {
-    pub stream: String,
-    pub partition: Partition,
-    pub range: OffsetRange,
-    pub run_id: String,
 }
 
 /// One file per date of event time (days since 1970-01-01), each sorted by event time, then offset. `events` come in the
@@ -46,9 +33,9 @@ pub(crate) fn events_by_date(
     while start < times.len() {
         let date = times[start].div_euclid(DAY_MICROS);
         let rows = times[start..].partition_point(|time| time.div_euclid(DAY_MICROS) == date);
-        let mut slice = sorted.slice(start as i64, rows);
+        let events = sorted.slice(start as i64, rows);
         let key = date as i32;
-        files.push(Encoded { key, rows: rows as u64, bytes: engine.write_events(&mut slice, from)? });
+        files.push(Encoded { key, rows: rows as u64, bytes: engine.write_events(&events, from)? });
         start += rows;
     }
     Ok(files)
@@ -110,7 +97,7 @@ impl DeadLetters {
         let payloads: BinaryChunked = self.payloads.iter().map(Option::as_deref).collect();
         let timestamps = Int64Chunked::from_vec("timestamp".into(), self.timestamps)
             .into_datetime(TimeUnit::Microseconds, None);
-        let mut frame = DataFrame::new(
+        let letters = DataFrame::new(
             rows,
             vec![
                 Column::new("partition".into(), vec![from.partition.0; rows]),
@@ -121,28 +108,6 @@ impl DeadLetters {
                 payloads.with_name("payload".into()).into_column(),
             ],
         )?;
-        engine.write_events(&mut frame, from)
+        engine.write_events(&letters, from)
     }
-}
-
-pub(crate) fn parquet(frame: &mut DataFrame, from: &Provenance) -> PolarsResult<Bytes> {
-    let Provenance { stream, partition, range, run_id } = from;
-    let footer = [
-        ("watershed.stream", stream.clone()),
-        ("watershed.partition", partition.to_string()),
-        ("watershed.from", range.from.to_string()),
-        ("watershed.until", range.until.to_string()),
-        ("watershed.run", run_id.clone()),
-    ];
-    let footer = footer.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
-    // What landed piece by piece is one column chunk in the file.
-    frame.rechunk_mut();
-    let mut bytes = Vec::new();
-    ParquetWriter::new(&mut bytes)
-        .set_parallel(frame.height() > SMALL_ROWS)
-        .with_compression(ParquetCompression::Zstd(None))
-        .with_row_group_size(Some(ROW_GROUP_ROWS))
-        .with_key_value_metadata(Some(KeyValueMetadata::from_static(footer)))
-        .finish(frame)?;
-    Ok(bytes.into())
 }

@@ -15,13 +15,13 @@ use watershed_schemas::stream::Stream;
 use watershed_schemas::view::View;
 
 use crate::accuracy::Ledger;
-use crate::encode::{self, Provenance};
+use crate::event_files::{self, Provenance};
 use crate::groups::Select;
 use crate::{BatchError, cells, view_files};
 
 pub trait Engine: fmt::Debug + Send + Sync {
     /// Events or dead letters as a file's bytes.
-    fn write_events(&self, events: &mut DataFrame, from: &Provenance) -> PolarsResult<Bytes>;
+    fn write_events(&self, events: &DataFrame, from: &Provenance) -> PolarsResult<Bytes>;
 
     /// What an event file holds.
     fn read_events(&self, stream: &Stream, file: &Bytes) -> PolarsResult<LazyFrame>;
@@ -48,8 +48,8 @@ pub trait Engine: fmt::Debug + Send + Sync {
 pub struct Polars;
 
 impl Engine for Polars {
-    fn write_events(&self, events: &mut DataFrame, from: &Provenance) -> PolarsResult<Bytes> {
-        encode::parquet(events, from)
+    fn write_events(&self, events: &DataFrame, from: &Provenance) -> PolarsResult<Bytes> {
+        event_files::encode(events, from)
     }
 
     fn read_events(&self, stream: &Stream, file: &Bytes) -> PolarsResult<LazyFrame> {

@@ -23,8 +23,9 @@ use watershed_schemas::stream::Stream;
 use watershed_store::Store;
 
 use crate::BatchError;
-use crate::encode::{self, DeadLetters, Encoded, Provenance};
+use crate::encode::{self, DeadLetters, Encoded};
 use crate::engine::Engine;
+use crate::event_files::Provenance;
 use crate::files::Files;
 use crate::plan::ViewPlan;
 use crate::progress::{Progress, Stage};

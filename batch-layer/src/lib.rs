@@ -17,6 +17,7 @@ mod check;
 mod encode;
 pub mod engine;
 mod error;
+mod event_files;
 mod files;
 mod groups;
 mod identity;
@@ -33,8 +34,8 @@ mod touched;
 mod view_files;
 
 pub use crate::accuracy::Ledger;
-pub use crate::encode::Provenance;
 pub use crate::error::BatchError;
+pub use crate::event_files::Provenance;
 pub use crate::groups::Select;
 pub use crate::progress::{Progress, Quiet, Stage};
 pub use crate::retain::Retention;

@@ -5,6 +5,7 @@
 //! window are carried over by reference, untouched windows of a touched date row by row.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
@@ -124,12 +125,13 @@ impl Recomputing<'_> {
 
     async fn make(&self, work: &Work<'_>, group: &Group) -> Result<Made, BatchError> {
         let turn = work.turns.acquire().await.expect("nobody closes it");
-        let (rows, ledger) = self.compute(work.view, group).await?;
+        let ((rows, ledger), kept) =
+            tokio::try_join!(self.compute(work.view, group), self.kept(work, group))?;
         drop(turn);
         let windows = view_files::count_windows(&rows).map_err(|error| unreadable(work.view, error))?;
         let writing: Vec<BoxFuture<'_, _>> = (group.dates.iter())
             .map(|date| {
-                let write = self.write(work, *date, &rows, &group.select);
+                let write = self.write(work, *date, &rows, kept.get(date));
                 write.map(|file| file.map(|file| (*date, file))).boxed()
             })
             .collect();
@@ -149,23 +151,32 @@ impl Recomputing<'_> {
         computed.await?
     }
 
-    /// Writes one date's file; `None` when no window starts on it.
+    /// What the base has of a group's dates, the windows that are made anew left out.
+    async fn kept(&self, work: &Work<'_>, group: &Group) -> Result<BTreeMap<i32, RecordBatch>, BatchError> {
+        let mut kept = BTreeMap::new();
+        let Select::Starts(starts) = &group.select else { return Ok(kept) };
+        for old in group.dates.iter().filter_map(|date| work.base.get(date)) {
+            let bytes = self.store.read(&old.file).await?;
+            let rows = self.engine.read_rows(bytes).map_err(|error| self.broken(old, &error))?;
+            let rows = view_files::without(&rows, starts).map_err(|error| self.broken(old, &error))?;
+            kept.insert(old.date, rows);
+        }
+        Ok(kept)
+    }
+
+    /// Writes one date's file: its rows among those made anew, and what is kept of it. `None` when no window starts on it.
     async fn write(
         &self,
         work: &Work<'_>,
         date: i32,
         rows: &RecordBatch,
-        select: &Select,
+        kept: Option<&RecordBatch>,
     ) -> Result<Option<ViewFile>, BatchError> {
         let view = work.view;
         let mut rows = view_files::of_date(rows, date).map_err(|error| unreadable(view, error))?;
-        if let (Select::Starts(starts), Some(old)) = (select, work.base.get(&date)) {
-            let bytes = self.store.read(&old.file).await?;
-            let broken =
-                |reason: String| BatchError::ViewFile { path: self.store.address(&old.file.path), reason };
-            let old_rows = self.engine.read_rows(bytes).map_err(|error| broken(error.to_string()))?;
-            let kept = view_files::without(&old_rows, starts).map_err(|error| broken(error.to_string()))?;
-            rows = view_files::merged(rows, &kept).map_err(|error| broken(error.to_string()))?;
+        if let Some(kept) = kept {
+            let merged = view_files::merged(rows, kept);
+            rows = merged.map_err(|error| self.broken(&work.base[&date], &error))?;
         }
         if rows.num_rows() == 0 {
             return Ok(None);
@@ -183,6 +194,11 @@ impl Recomputing<'_> {
             .map_err(|error| BatchError::ViewFile { path: path.clone(), reason: error.to_string() })?;
         let file = self.files.write(path, bytes, count).await?;
         Ok(Some(ViewFile { file, date }))
+    }
+
+    /// A file of the base cannot be used.
+    fn broken(&self, old: &ViewFile, error: &dyn Display) -> BatchError {
+        BatchError::ViewFile { path: self.store.address(&old.file.path), reason: error.to_string() }
     }
 }
 

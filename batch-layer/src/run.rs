@@ -273,9 +273,9 @@ impl Job {
 
         self.progress.report(Stage::Publish, 0, 1);
         // A number past retention would look free: the run's base must still be the newest version.
-        let newest = self.store.newest(&self.stream.name, base.map(|base| base.version)).await?;
-        if let Some(newest) = newest.filter(|newest| base.is_none_or(|base| newest.version != base.version)) {
-            return Ok(Outcome::Lost { winner: newest.run_id });
+        let other = self.store.other_than(&self.stream.name, base.map(|base| base.version)).await?;
+        if let Some(other) = other {
+            return Ok(Outcome::Lost { winner: other.run_id });
         }
         match self.store.publish(&manifest).await? {
             Publication::Lost { winner } => Ok(Outcome::Lost { winner }),

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use polars::prelude::*;
-use watershed_schemas::exact::window_start;
 use watershed_schemas::manifest::EventFile;
-use watershed_schemas::states::WINDOW_START;
 use watershed_schemas::stream::Stream;
 use watershed_schemas::view::View;
 use watershed_store::Store;
@@ -26,15 +24,18 @@ pub(crate) enum Touched {
 
 /// Adds the starts of the windows that these events fall into. Events that the view's filter drops touch nothing.
 pub(crate) fn add(starts: &mut BTreeSet<i64>, view: &View, events: LazyFrame) -> PolarsResult<()> {
-    let mut counted = events;
-    if let Some(filter) = &view.filter {
-        counted = counted.filter(filter.expr.clone());
-    }
-    let found =
-        counted.select([window_start(view).alias(WINDOW_START)]).unique(None, UniqueKeepStrategy::Any);
-    let found = found.collect()?;
-    let found = found.column(WINDOW_START)?.datetime()?.physical();
-    starts.extend(found.iter().flatten());
+    let counted = match &view.filter {
+        Some(filter) => events.filter(filter.expr.clone()),
+        None => events,
+    };
+    let time = view.stream.event_time().name.as_str();
+    let times = counted.select([col(time)]).collect()?;
+    let mut times: Vec<i64> = times.column(time)?.datetime()?.physical().iter().flatten().collect();
+    let window = view.window.window;
+    times.iter_mut().for_each(|time| *time = window.start(*time));
+    // Events of one window follow one another.
+    times.dedup();
+    starts.extend(times);
     Ok(())
 }
 

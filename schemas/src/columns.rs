@@ -7,16 +7,20 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array,
-    Int64Array, ListArray, StringBuilder, StructArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array,
+    Int32Array, Int64Array, ListArray, PrimitiveArray, StringArray, StringBuilder, StructArray,
+    TimestampMicrosecondArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{
-    self as ar, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
+    self as ar, ArrowPrimitiveType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type,
+    TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
 use polars::prelude::{
-    BooleanChunked, Column, Float64Chunked, Int64Chunked, Int128Chunked, PolarsResult, Series, StringChunked,
+    BooleanChunked, ChunkedArray, Column, DataFrame, Float64Chunked, Int64Chunked, Int128Chunked,
+    PolarsError, PolarsNumericType, PolarsResult, Series, StringChunked,
 };
 
 use crate::types::DataType;
@@ -198,25 +202,56 @@ pub(crate) fn cast(array: &ArrayRef, wanted: &ar::DataType) -> Result<ArrayRef, 
 
 /// An Arrow array from a series of any type, top-k results included.
 pub fn array(series: &Series, data_type: &DataType) -> PolarsResult<ArrayRef> {
-    if let DataType::TopK(_) = data_type {
-        return Ok(from_values(&values(series, data_type)?, data_type));
+    match data_type {
+        DataType::TopK(_) => Ok(from_values(&values(series, data_type)?, data_type)),
+        _ => scalars(&typed(&Column::from(series.clone()), data_type)?),
     }
-    let series = typed(&Column::from(series.clone()), data_type)?;
-    // Four arms instead of a row of parts: a master dataset passes here too.
-    Ok(match Class::of(data_type) {
-        Class::Whole => {
-            build(wholes(&series)?.iter().map(|value| value.map_or(Part::Null, Part::Whole)), data_type)
+}
+
+/// A frame of scalar columns.
+pub fn record_batch(frame: &DataFrame) -> PolarsResult<RecordBatch> {
+    let columns = frame.columns().iter().map(|column| {
+        let array = scalars(column.as_materialized_series())?;
+        Ok((column.name().as_str(), array, true))
+    });
+    let columns: Vec<(&str, ArrayRef, bool)> = columns.collect::<PolarsResult<_>>()?;
+    RecordBatch::try_from_iter_with_nullable(columns)
+        .map_err(|error| PolarsError::ComputeError(error.to_string().into()))
+}
+
+/// An Arrow array from a series of a scalar type.
+fn scalars(series: &Series) -> PolarsResult<ArrayRef> {
+    use polars::prelude::DataType as Polars;
+    Ok(match series.dtype() {
+        Polars::Boolean => Arc::new(series.bool()?.iter().collect::<BooleanArray>()),
+        Polars::Int32 => Arc::new(primitives::<_, Int32Type>(series.i32()?)),
+        Polars::Int64 => Arc::new(primitives::<_, Int64Type>(series.i64()?)),
+        Polars::Float64 => Arc::new(primitives::<_, Float64Type>(series.f64()?)),
+        Polars::Date => Arc::new(primitives::<_, Date32Type>(series.date()?.physical())),
+        Polars::Datetime(..) => {
+            Arc::new(primitives::<_, TimestampMicrosecondType>(series.datetime()?.physical()))
         }
-        Class::Wide => {
-            build(wides(&series)?.iter().map(|value| value.map_or(Part::Null, Part::Wide)), data_type)
+        Polars::Decimal(precision, scale) => {
+            let unscaled = primitives::<_, Decimal128Type>(series.decimal()?.physical());
+            Arc::new(decimals(unscaled, *precision as u8, *scale as u8))
         }
-        Class::Float => {
-            build(floats(&series)?.iter().map(|value| value.map_or(Part::Null, Part::Float)), data_type)
-        }
-        Class::Text => {
-            build(texts(&series)?.iter().map(|value| value.map_or(Part::Null, Part::Text)), data_type)
-        }
+        Polars::String => Arc::new(series.str()?.iter().collect::<StringArray>()),
+        Polars::Binary => Arc::new(series.binary()?.iter().collect::<BinaryArray>()),
+        other => return Err(PolarsError::ComputeError(format!("{other} is no scalar type").into())),
     })
+}
+
+fn primitives<P, A>(values: &ChunkedArray<P>) -> PrimitiveArray<A>
+where
+    P: PolarsNumericType,
+    A: ArrowPrimitiveType<Native = P::Native>,
+{
+    if values.null_count() > 0 {
+        return values.iter().collect();
+    }
+    let mut all = Vec::with_capacity(values.len());
+    values.downcast_iter().for_each(|chunk| all.extend_from_slice(chunk.values()));
+    PrimitiveArray::from_iter_values(all)
 }
 
 /// An Arrow array from single values of one type.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::log::{Log, LogError, Records};
+use crate::log::{LogError, Reader, Records};
 use crate::offsets::{Offset, OffsetRange, Partition};
 
 /// What to do about a log that is another one.
@@ -123,15 +123,15 @@ impl LogIdentity {
     }
 }
 
-/// Reads one record again, as [`Log::record_at`] is to.
-pub(crate) fn record_at<L: Log + ?Sized>(
-    log: &L,
+/// Reads one record again, as [`Log::record_at`](crate::log::Log::record_at) is to, from a reader that was opened there.
+pub fn record_at(
+    opened: Result<Box<dyn Reader>, LogError>,
     topic: &str,
     partition: Partition,
     offset: Offset,
 ) -> Result<Option<Fingerprint>, LogError> {
     let gone = |error: &LogError| matches!(error, LogError::OutOfRange { held, .. } if offset < held.from);
-    let mut reader = match log.reader(topic, partition, offset) {
+    let mut reader = match opened {
         Err(error) if gone(&error) => return Ok(None),
         opened => opened?,
     };

@@ -202,7 +202,7 @@ pub trait Log: Send + Sync {
         partition: Partition,
         offset: Offset,
     ) -> Result<Option<Fingerprint>, LogError> {
-        identity::record_at(self, topic, partition, offset)
+        identity::record_at(self.reader(topic, partition, offset), topic, partition, offset)
     }
 
     /// What tells this topic from another that had its name before; `None` where the log does not say.

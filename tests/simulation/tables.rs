@@ -46,7 +46,7 @@ fn number(bytes: &Bytes, kind: &str) -> Option<usize> {
 }
 
 impl Engine for Tables {
-    fn write_events(&self, events: &mut DataFrame, _from: &Provenance) -> PolarsResult<Bytes> {
+    fn write_events(&self, events: &DataFrame, _from: &Provenance) -> PolarsResult<Bytes> {
         let mut held = self.0.lock().expect("nothing panics while it holds this lock");
         held.events.push(events.clone());
         Ok(format!("events {}", held.events.len() - 1).into())

@@ -38,6 +38,26 @@ impl Store {
         }
     }
 
+    /// The newest manifest of a stream, as [`Store::newest`] finds it, if it is of another version than `known`. While no
+    /// other has come, none is read.
+    pub async fn other_than(
+        &self,
+        stream: &str,
+        known: Option<Version>,
+    ) -> Result<Option<Manifest>, StoreError> {
+        if let Some(known) = known {
+            let path = |version| Object::Manifest { stream: stream.to_string(), version }.path();
+            // In this order, as above.
+            if let Ok(false) = self.exists(&path(known.next())).await
+                && let Ok(true) = self.exists(&path(known)).await
+            {
+                return Ok(None);
+            }
+        }
+        let newest = self.newest(stream, known).await?;
+        Ok(newest.filter(|newest| Some(newest.version) != known))
+    }
+
     /// The newest manifest that can be read, and what is wrong with later ones. `known` is a version that the caller
     /// has seen, and `None` in both is: there is no version.
     pub async fn newest_sound(&self, stream: &str, known: Option<Version>) -> Result<Newest, StoreError> {

@@ -10,9 +10,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
-use watershed_schemas::identity::TopicId;
+use watershed_schemas::identity::{self, Fingerprint, TopicId};
 use watershed_schemas::log::{Log, LogError, Reader, Subscription};
 use watershed_schemas::offsets::{Offset, OffsetRange, Partition};
+use watershed_wire::FetchSettings;
 
 use crate::context::{Member, Plain};
 use crate::fault::{fault, topic_fault, unavailable};
@@ -97,7 +98,17 @@ impl Log for KafkaLog {
 
     fn reader(&self, topic: &str, partition: Partition, from: Offset) -> Result<Box<dyn Reader>, LogError> {
         self.inner.check_partition(topic, partition)?;
-        Ok(Box::new(KafkaReader::open(Arc::clone(&self.inner), topic, partition, from)?))
+        let fetch = self.inner.fetch(topic)?;
+        Ok(Box::new(KafkaReader::open(Arc::clone(&self.inner), fetch, topic, partition, from)?))
+    }
+
+    fn record_at(
+        &self,
+        topic: &str,
+        partition: Partition,
+        offset: Offset,
+    ) -> Result<Option<Fingerprint>, LogError> {
+        identity::record_at(self.inner.open_for_one(topic, partition, offset), topic, partition, offset)
     }
 
     fn subscribe(&self, topic: &str, group: &str) -> Result<Box<dyn Subscription>, LogError> {
@@ -134,6 +145,24 @@ impl Inner {
             Some(settings) => Box::new(Batches::new(log, topic, settings)?),
             None => Box::new(ReaderMessages::new(log, topic)?),
         })
+    }
+
+    /// A reader that asks for no more than the batch that its next record is in.
+    fn open_for_one(
+        self: &Arc<Self>,
+        topic: &str,
+        partition: Partition,
+        from: Offset,
+    ) -> Result<Box<dyn Reader>, LogError> {
+        let log = Arc::clone(self);
+        let fetch: Box<dyn Fetch> = match self.settings.fetch()? {
+            // However little is asked for, a broker sends a whole batch.
+            Some(settings) => {
+                Box::new(Batches::new(log, topic, FetchSettings { partition_max_bytes: 1, ..settings })?)
+            }
+            None => Box::new(ReaderMessages::new(log, topic)?),
+        };
+        Ok(Box::new(KafkaReader::open(Arc::clone(self), fetch, topic, partition, from)?))
     }
 
     /// What reads the partitions that a member holds.

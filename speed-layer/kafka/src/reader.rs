@@ -24,12 +24,17 @@ pub(crate) struct KafkaReader {
 }
 
 impl KafkaReader {
-    pub fn open(log: Arc<Inner>, topic: &str, partition: Partition, from: Offset) -> Result<Self, LogError> {
+    pub fn open(
+        log: Arc<Inner>,
+        mut fetch: Box<dyn Fetch>,
+        topic: &str,
+        partition: Partition,
+        from: Offset,
+    ) -> Result<Self, LogError> {
         // Negative offsets are librdkafka's names for places in a partition.
         if from.0 < 0 {
             return Err(log.out_of_range(topic, partition, from));
         }
-        let mut fetch = log.fetch(topic)?;
         fetch.start(partition, from)?;
         let (topic, pending) = (topic.to_string(), VecDeque::new());
         Ok(KafkaReader { log, topic, partition, position: from, pending, fetch })
