@@ -37,10 +37,24 @@ pub struct Holding {
 }
 
 /// What a table may add until it settles. The overflow group of all windows needs no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Room {
     pub groups: u64,
     pub overflow_windows: u64,
+}
+
+/// Room that was taken and not yet settled for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    room: Room,
+    bytes: u64,
+}
+
+/// What tables share.
+#[derive(Debug, Default)]
+struct Shared {
+    held: Holding,
+    taken: Taken,
 }
 
 /// What all tables of a view hold beyond its limits.
@@ -55,7 +69,7 @@ pub struct Excess {
 #[derive(Debug)]
 pub struct Budget {
     limits: Limits,
-    held: Mutex<Holding>,
+    shared: Mutex<Shared>,
     /// A budget that this one is a share of.
     all: Option<Arc<Budget>>,
     /// What [`Budget::turned`] last said.
@@ -70,13 +84,13 @@ impl Holding {
 
 impl Budget {
     pub fn new(limits: Limits) -> Arc<Budget> {
-        Arc::new(Budget { limits, held: Mutex::default(), all: None, overflows: AtomicBool::new(false) })
+        Arc::new(Budget { limits, shared: Mutex::default(), all: None, overflows: AtomicBool::new(false) })
     }
 
     /// A share of another budget: what is held of the one is held of the other, and the limits of both hold.
     pub fn within(all: &Arc<Budget>, limits: Limits) -> Arc<Budget> {
         let overflows = AtomicBool::new(false);
-        Arc::new(Budget { limits, held: Mutex::default(), all: Some(all.clone()), overflows })
+        Arc::new(Budget { limits, shared: Mutex::default(), all: Some(all.clone()), overflows })
     }
 
     pub fn limits(&self) -> Limits {
@@ -85,7 +99,7 @@ impl Budget {
 
     /// What all tables hold together, as they last settled.
     pub fn held(&self) -> Holding {
-        *self.lock()
+        self.lock().held
     }
 
     /// Whether anything overflows, once each time that this changes.
@@ -107,31 +121,33 @@ impl Budget {
         self.most_bytes() - self.most_bytes() / 8
     }
 
-    fn lock(&self) -> MutexGuard<'_, Holding> {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
         // It is whole after every statement.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self, wanted: Room, bytes: u64) -> Room {
-        let mut held = self.lock();
-        let left = |most: u64, held: u64| most.saturating_sub(held);
+        let mut shared = self.lock();
+        let Shared { held, taken } = &mut *shared;
+        let left = |most: u64, held: u64, taken: u64| most.saturating_sub(held).saturating_sub(taken);
+        let (groups, windows) = (taken.room.groups, taken.room.overflow_windows);
         let room = Room {
             groups: (wanted.groups)
-                .min(left(self.most_groups(), held.groups))
-                .min(left(self.most_bytes_of_groups(), held.bytes) / bytes),
+                .min(left(self.most_groups(), held.groups, groups))
+                .min(left(self.most_bytes_of_groups(), held.bytes, taken.bytes) / bytes),
             overflow_windows: (wanted.overflow_windows)
-                .min(left(self.most_groups(), held.overflow_windows))
-                .min(left(self.most_bytes(), held.bytes) / bytes),
+                .min(left(self.most_groups(), held.overflow_windows, windows))
+                .min(left(self.most_bytes(), held.bytes, taken.bytes) / bytes),
         };
         let room = self.all.as_ref().map_or(room, |all| all.take(room, bytes));
-        held.groups += room.groups;
-        held.overflow_windows += room.overflow_windows;
-        held.bytes += room.groups * bytes;
+        taken.add(Taken { room, bytes: room.groups * bytes });
         room
     }
 
-    fn replace(&self, before: Holding, now: Holding) -> Excess {
-        let mut held = self.lock();
+    fn replace(&self, before: Holding, now: Holding, taken: Taken) -> Excess {
+        let mut shared = self.lock();
+        shared.taken.subtract(taken);
+        let held = &mut shared.held;
         let replace = |all: &mut u64, before: u64, now: u64| {
             *all = all.saturating_sub(before).saturating_add(now);
         };
@@ -146,7 +162,7 @@ impl Budget {
             overflow_windows: held.overflow_windows.saturating_sub(self.most_groups()),
             bytes: if beyond { held.bytes - self.most_bytes_of_groups() } else { 0 },
         };
-        let larger = self.all.as_ref().map_or(Excess::default(), |all| all.replace(before, now));
+        let larger = self.all.as_ref().map_or(Excess::default(), |all| all.replace(before, now, taken));
         Excess {
             groups: excess.groups.max(larger.groups),
             overflow_windows: excess.overflow_windows.max(larger.overflow_windows),
@@ -160,11 +176,12 @@ impl Budget {
 pub struct Account {
     budget: Arc<Budget>,
     held: Holding,
+    taken: Taken,
 }
 
 impl Account {
     pub fn open(budget: Arc<Budget>) -> Account {
-        Account { budget, held: Holding::default() }
+        Account { budget, held: Holding::default(), taken: Taken::default() }
     }
 
     pub fn budget(&self) -> &Arc<Budget> {
@@ -175,16 +192,28 @@ impl Account {
     pub fn take(&mut self, groups: u64, bytes: u64) -> Room {
         let bytes = bytes.max(1);
         let room = self.budget.take(Room { groups, overflow_windows: groups }, bytes);
-        self.held.groups += room.groups;
-        self.held.overflow_windows += room.overflow_windows;
-        self.held.bytes += room.groups * bytes;
+        self.taken.add(Taken { room, bytes: room.groups * bytes });
         room
     }
 
     /// Replaces what was taken by what the table holds now. Says what all tables together hold beyond the limits.
     pub fn settle(&mut self, now: Holding) -> Excess {
         let before = std::mem::replace(&mut self.held, now);
-        self.budget.replace(before, now)
+        self.budget.replace(before, now, std::mem::take(&mut self.taken))
+    }
+}
+
+impl Taken {
+    fn add(&mut self, more: Taken) {
+        self.room.groups += more.room.groups;
+        self.room.overflow_windows += more.room.overflow_windows;
+        self.bytes += more.bytes;
+    }
+
+    fn subtract(&mut self, less: Taken) {
+        self.room.groups -= less.room.groups;
+        self.room.overflow_windows -= less.room.overflow_windows;
+        self.bytes -= less.bytes;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use watershed_schemas::budget::{Budget, Limits};
+use watershed_schemas::budget::{Account, Budget, Excess, Holding, Limits, Room};
 use watershed_schemas::invariants;
 use watershed_schemas::keys::ANY_WINDOW;
 use watershed_schemas::states::{OVERFLOW, StateTable};
@@ -228,6 +228,22 @@ fn all_tables_of_a_view_share_its_budget_and_give_it_back() {
     drop(second);
     assert_eq!(budget.held(), Default::default());
     assert_eq!(budget.turned(), Some(false));
+}
+
+#[test]
+fn room_that_a_table_has_taken_is_no_other_tables_and_is_held_by_nobody_until_it_settles() {
+    let budget = groups(10);
+    let (mut one, mut other) = (Account::open(budget.clone()), Account::open(budget.clone()));
+    assert_eq!(one.take(8, 100), Room { groups: 8, overflow_windows: 8 });
+    assert_eq!(other.take(8, 100), Room { groups: 2, overflow_windows: 2 });
+    assert_eq!((budget.held(), budget.turned()), (Holding::default(), None));
+    let now = Holding { groups: 3, bytes: 300, ..Holding::default() };
+    assert_eq!(one.settle(now), Excess::default());
+    assert_eq!((budget.held(), budget.turned()), (now, None));
+    drop(other);
+    assert_eq!(Account::open(budget.clone()).take(8, 100).groups, 7);
+    drop(one);
+    assert_eq!(budget.held(), Holding::default());
 }
 
 #[test]
