@@ -7,8 +7,9 @@
 //! and doubles; decimals as their text. The empty text is a value like any other.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray};
 use arrow::datatypes::DataType as ArrowType;
@@ -32,7 +33,46 @@ pub const BOUND: ErrorBound = ErrorBound { kind: "relative", bound: 0.048_75, co
 pub struct DistinctStates {
     argument: DataType,
     /// `None` until a value came.
-    sketches: Vec<Option<HllUnion>>,
+    sketches: Vec<Option<Held>>,
+}
+
+/// One row's state.
+#[derive(Clone, Debug)]
+enum Held {
+    Sketch(HllUnion),
+    /// The normal form of a sketch of so few values that it lists them, to which nothing was added since it was read.
+    Listed(Box<[u8]>),
+}
+
+impl Held {
+    fn sketch(&self) -> HllSketch {
+        match self {
+            Held::Sketch(sketch) => sketch.to_sketch(HllType::Hll8),
+            Held::Listed(image) => read(image),
+        }
+    }
+
+    fn sketch_mut(&mut self) -> &mut HllUnion {
+        if let Held::Listed(image) = self {
+            *self = Held::Sketch(united(&read(image)));
+        }
+        let Held::Sketch(sketch) = self else { unreachable!("it has just been made a sketch") };
+        sketch
+    }
+
+    fn image(&self) -> Cow<'_, [u8]> {
+        match self {
+            Held::Sketch(sketch) => Cow::Owned(normal_form(sketch)),
+            Held::Listed(image) => Cow::Borrowed(image),
+        }
+    }
+
+    fn estimate(&self) -> f64 {
+        match self {
+            Held::Sketch(sketch) => sketch.composite_estimate(),
+            Held::Listed(image) => united(&read(image)).composite_estimate(),
+        }
+    }
 }
 
 impl DistinctStates {
@@ -51,14 +91,7 @@ impl DistinctStates {
     }
 
     fn sketch(&mut self, row: u32) -> &mut HllUnion {
-        self.sketches[row as usize].get_or_insert_with(union)
-    }
-
-    fn serialized(&self, row: u32) -> Vec<u8> {
-        match &self.sketches[row as usize] {
-            Some(sketch) => normal_form(sketch.to_sketch(HllType::Hll8).serialize()),
-            None => union().to_sketch(HllType::Hll8).serialize(),
-        }
+        self.sketches[row as usize].get_or_insert_with(|| Held::Sketch(union())).sketch_mut()
     }
 }
 
@@ -106,10 +139,10 @@ impl States for DistinctStates {
     fn merge(&mut self, into: &[u32], other: &dyn States, from: &[u32]) {
         let other: &Self = same(other);
         for (into, from) in into.iter().zip(from) {
-            if let Some(sketch) = &other.sketches[*from as usize] {
+            if let Some(theirs) = &other.sketches[*from as usize] {
                 match &mut self.sketches[*into as usize] {
-                    Some(held) => held.update(&sketch.to_sketch(HllType::Hll8)),
-                    empty => *empty = Some(sketch.clone()),
+                    Some(held) => held.sketch_mut().update(&theirs.sketch()),
+                    empty => *empty = Some(theirs.clone()),
                 }
             }
         }
@@ -120,28 +153,33 @@ impl States for DistinctStates {
     }
 
     fn columns(&self, rows: &[u32]) -> Vec<ArrayRef> {
-        vec![Arc::new(BinaryArray::from_iter_values(rows.iter().map(|row| self.serialized(*row))))]
+        let empty = union().to_sketch(HllType::Hll8).serialize();
+        let images = rows.iter().map(|row| match &self.sketches[*row as usize] {
+            Some(held) => held.image(),
+            None => Cow::Borrowed(empty.as_slice()),
+        });
+        vec![Arc::new(BinaryArray::from_iter_values(images))]
     }
 
     fn load(&mut self, columns: &[ArrayRef]) -> Result<(), String> {
         let images = columns[0].as_binary::<i32>();
         self.sketches = Vec::with_capacity(images.len());
         for image in images.iter().flatten() {
+            if is_listed(image) {
+                self.sketches.push(Some(Held::Listed(image.into())));
+                continue;
+            }
             let sketch = HllSketch::deserialize(image).map_err(|error| error.to_string())?;
             if sketch.lg_config_k() != LG_REGISTERS {
                 return Err(format!("a sketch of 2^{} registers", sketch.lg_config_k()));
             }
-            self.sketches.push((!sketch.is_empty()).then(|| {
-                let mut held = union();
-                held.update(&sketch);
-                held
-            }));
+            self.sketches.push((!sketch.is_empty()).then(|| Held::Sketch(united(&sketch))));
         }
         Ok(())
     }
 
     fn finish(&self, row: u32) -> Value {
-        let estimate = self.sketches[row as usize].as_ref().map_or(0.0, HllUnion::composite_estimate);
+        let estimate = self.sketches[row as usize].as_ref().map_or(0.0, Held::estimate);
         Value::Integer(estimate.round() as i64)
     }
 
@@ -150,9 +188,12 @@ impl States for DistinctStates {
     }
 
     fn bytes(&self) -> usize {
-        let held = |sketch: &HllUnion| measure::allocation(sketch.estimated_size());
+        let held = |held: &Held| match held {
+            Held::Sketch(sketch) => measure::allocation(sketch.estimated_size()),
+            Held::Listed(image) => measure::allocation(image.len()),
+        };
         let heap = self.sketches.iter().flatten().map(held).sum::<usize>();
-        self.sketches.len() * size_of::<Option<HllUnion>>() + heap
+        self.sketches.len() * size_of::<Option<Held>>() + heap
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -168,6 +209,16 @@ const WITHIN: &str = "2^12 registers are within the sketch's limits";
 
 fn union() -> HllUnion {
     HllUnion::new(LG_REGISTERS).expect(WITHIN)
+}
+
+fn united(sketch: &HllSketch) -> HllUnion {
+    let mut held = union();
+    held.update(sketch);
+    held
+}
+
+fn read(image: &[u8]) -> HllSketch {
+    HllSketch::deserialize(image).expect("what was written can be read")
 }
 
 /// A value's hash; NULL, which no sketch takes, has that of 0.
@@ -186,8 +237,9 @@ pub(crate) fn coupon(value: &Value, data_type: &DataType) -> Coupon {
 /// Equal registers give equal bytes. The layout is DataSketches' serial version 1: byte 7 says in its two
 /// low bits whether the image is a list or a set of 4-byte coupons (behind 8 or 12 bytes) or an array of
 /// registers, whose flags are byte 5 and whose order-dependent accumulator is bytes 8 to 16.
-fn normal_form(mut image: Vec<u8>) -> Vec<u8> {
+fn normal_form(sketch: &HllUnion) -> Vec<u8> {
     const OUT_OF_ORDER: u8 = 16;
+    let mut image = sketch.to_sketch(HllType::Hll8).serialize();
     match image[7] & 3 {
         0 => sort_coupons(&mut image[8..]),
         1 => sort_coupons(&mut image[12..]),
@@ -202,4 +254,33 @@ fn normal_form(mut image: Vec<u8>) -> Vec<u8> {
 fn sort_coupons(bytes: &mut [u8]) {
     let (coupons, _) = bytes.as_chunks_mut::<4>();
     coupons.sort_unstable_by_key(|coupon| u32::from_le_bytes(*coupon));
+}
+
+/// What a list of values begins with.
+static LISTED: LazyLock<[u8; 8]> = LazyLock::new(|| {
+    let mut one = union();
+    one.update_value(0_i64);
+    *normal_form(&one).first_chunk().expect("a preamble has 8 bytes")
+});
+
+/// True for the normal form of a sketch that lists its values: byte 6 says how many there are.
+fn is_listed(image: &[u8]) -> bool {
+    const COUNT: usize = 6;
+    const MOST: usize = 8;
+    let Some((preamble, coupons)) = image.split_first_chunk::<8>() else { return false };
+    let mut expected = *LISTED;
+    expected[COUNT] = preamble[COUNT];
+    let (coupons, rest) = coupons.as_chunks::<4>();
+    // No coupon is zero.
+    let mut before = 0;
+    let in_order = coupons.iter().all(|coupon| {
+        let coupon = u32::from_le_bytes(*coupon);
+        std::mem::replace(&mut before, coupon) < coupon
+    });
+    let count = usize::from(preamble[COUNT]);
+    *preamble == expected
+        && rest.is_empty()
+        && in_order
+        && coupons.len() == count
+        && (1..=MOST).contains(&count)
 }

@@ -110,21 +110,23 @@ impl States for QuantileStates {
 
     fn load(&mut self, columns: &[ArrayRef]) -> Result<(), String> {
         let (numbers, counts) = (columns[0].as_list::<i32>(), columns[1].as_list::<i32>());
+        let all_numbers = numbers.values().as_primitive::<Int32Type>().values();
+        let all_counts = counts.values().as_primitive::<Int64Type>().values();
+        let bounds = numbers.offsets().windows(2).zip(counts.offsets().windows(2));
         let mut rows = Vec::with_capacity(numbers.len());
-        for row in 0..numbers.len() {
-            let (numbers, counts) = (numbers.value(row), counts.value(row));
-            let (numbers, counts) = (numbers.as_primitive::<Int32Type>(), counts.as_primitive::<Int64Type>());
+        for (row, (of_numbers, of_counts)) in bounds.enumerate() {
+            let numbers = &all_numbers[of_numbers[0] as usize..of_numbers[1] as usize];
+            let counts = &all_counts[of_counts[0] as usize..of_counts[1] as usize];
             if numbers.len() != counts.len() {
                 return Err(format!("{} buckets with {} counts in row {row}", numbers.len(), counts.len()));
             }
-            if !numbers.values().is_sorted_by(|left, right| left < right) {
+            if !numbers.is_sorted_by(|left, right| left < right) {
                 return Err(format!("buckets out of order in row {row}"));
             }
-            if counts.values().iter().any(|count| *count < 1) {
+            if counts.iter().any(|count| *count < 1) {
                 return Err(format!("a bucket without a count in row {row}"));
             }
-            let buckets = numbers.values().iter().zip(counts.values());
-            rows.push(buckets.map(|(number, count)| (*number, *count as u64)).collect());
+            rows.push(numbers.iter().zip(counts).map(|(number, count)| (*number, *count as u64)).collect());
         }
         self.rows = rows;
         Ok(())
