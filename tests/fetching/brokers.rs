@@ -13,6 +13,7 @@ use watershed_broker::BrokerConfig;
 use watershed_kafka::{Fetching, KafkaLog, KafkaSettings};
 use watershed_schemas::log::{Log, LogError, Reader};
 use watershed_schemas::offsets::{Offset, Partition};
+use watershed_wire::{FetchSettings, Fetched, Fetcher};
 
 use crate::support::kafka::{EmbeddedBroker, PATIENCE, Target, eventually, numbered};
 
@@ -241,6 +242,33 @@ fn a_broker_that_says_nothing_keeps_nobody_waiting_beyond_the_timeout() {
         }
     };
     read_until(&mut *reader, 100);
+}
+
+#[test]
+fn a_partition_that_starts_soon_after_another_does_not_wait_until_that_one_has_records() {
+    let max_wait = Duration::from_secs(30);
+    let target = Target::embedded(EmbeddedBroker::start(BrokerConfig::default()));
+    let topic = target.new_topic(2);
+    target.produce(&topic, 1, &numbered(10), &[]);
+    let settings = FetchSettings {
+        bootstrap: vec![target.address().to_string()],
+        client_id: "test".to_string(),
+        max_wait,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        partition_max_bytes: 1 << 20,
+        request_timeout: PATIENCE,
+        reconnect_backoff: Duration::from_millis(20),
+        reconnect_backoff_max: Duration::from_secs(1),
+    };
+    let mut fetcher = Fetcher::new(settings, &topic).expect("the system lets it wait");
+    fetcher.start(Partition(0), Offset(0));
+    assert!(fetcher.take(10, Duration::from_millis(300)).is_empty(), "it holds nothing");
+    let began = Instant::now();
+    fetcher.start(Partition(1), Offset(0));
+    let fetched = fetcher.take(10, max_wait);
+    assert!(matches!(&fetched[..], [Fetched::Records(records)] if records.len() == 10), "{fetched:?}");
+    assert!(began.elapsed() < max_wait / 3, "it waited for {:?}", began.elapsed());
 }
 
 #[test]

@@ -161,7 +161,7 @@ const CONSUMER_TUNING: &[(&str, &str)] = &[
     ("heartbeat.interval.ms", "1000"),
     // Partitions that are added to a topic are heard of this late; librdkafka's default is five minutes.
     ("topic.metadata.refresh.interval.ms", "10000"),
-    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.ms", "20"),
     ("reconnect.backoff.max.ms", "2000"),
 ];
 
@@ -173,7 +173,7 @@ const PRODUCER_TUNING: &[(&str, &str)] = &[
     ("queue.buffering.max.kbytes", "65536"),
     // The broker's own limit decides what is too large.
     ("message.max.bytes", "67108864"),
-    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.ms", "20"),
     ("reconnect.backoff.max.ms", "2000"),
 ];
 

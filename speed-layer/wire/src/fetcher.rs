@@ -132,6 +132,8 @@ pub struct Fetcher {
     sets: VecDeque<(Stake, RecordSet)>,
     faults: Vec<(i32, Fault)>,
     generation: u64,
+    /// When a partition was last started.
+    started: Instant,
     /// Turns the order of partitions in fetches, as each answer is filled in that order.
     turn: usize,
 }
@@ -150,6 +152,7 @@ impl Fetcher {
             sets: VecDeque::new(),
             faults: Vec::new(),
             generation: 0,
+            started: Instant::now(),
             turn: 0,
         })
     }
@@ -168,6 +171,7 @@ impl Fetcher {
             quiet_until: None,
         };
         self.parts.insert(partition.0, part);
+        self.started = Instant::now();
         self.guide.want();
     }
 
@@ -332,7 +336,10 @@ impl Fetcher {
         let middle = self.turn % parts.len();
         parts.rotate_left(middle);
         let stakes = parts.iter().map(stake).collect();
-        let question = fetch_question(&self.settings, &self.topic, &parts);
+        // A partition that is started while a broker waits for records of others is not asked for until it has answered.
+        // Where one came, others come: so nobody is waited for longer than none has.
+        let max_wait = self.settings.max_wait.min(now.duration_since(self.started));
+        let question = fetch_question(&self.settings, max_wait, &self.topic, &parts);
         link.ask(
             &self.settings,
             version,
@@ -507,7 +514,12 @@ fn leader_of(topic: &MetadataResponseTopic, partition: i32) -> Result<Option<Lea
     Ok((leader.broker >= 0).then_some(leader))
 }
 
-fn fetch_question(settings: &FetchSettings, topic: &TopicName, parts: &[(i32, &mut Part)]) -> FetchRequest {
+fn fetch_question(
+    settings: &FetchSettings,
+    max_wait: Duration,
+    topic: &TopicName,
+    parts: &[(i32, &mut Part)],
+) -> FetchRequest {
     let partitions = parts.iter().map(|(partition, part)| {
         FetchPartition::default()
             .with_partition(*partition)
@@ -522,7 +534,7 @@ fn fetch_question(settings: &FetchSettings, topic: &TopicName, parts: &[(i32, &m
         .with_partitions(partitions.collect());
     FetchRequest::default()
         .with_replica_id(CONSUMER)
-        .with_max_wait_ms(settings.max_wait.as_millis() as i32)
+        .with_max_wait_ms(max_wait.as_millis() as i32)
         .with_min_bytes(settings.min_bytes)
         .with_max_bytes(settings.max_bytes)
         .with_isolation_level(READ_COMMITTED)
