@@ -29,8 +29,8 @@ const TOPIC: &str = "readings";
 const SAVED: i64 = 600_000;
 /// Some half of the rate at which the platform takes events.
 const PER_MILLISECOND: i64 = 200;
-/// What lies behind them: what comes at that rate in two seconds, and in all ten between two checkpoints.
-const BEHIND: [i64; 2] = [400_000, 2_000_000];
+/// What lies behind them: what comes at that rate in two seconds, in five, and in all ten between two checkpoints.
+const BEHIND: [i64; 3] = [400_000, 1_000_000, 2_000_000];
 /// Event time between two records that are saved: they make some 40,000 groups in each partition.
 const STEP_MS: i64 = 10_000;
 const PATIENCE: Duration = Duration::from_secs(60);

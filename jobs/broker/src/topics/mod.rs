@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::{Buf, Bytes};
+use rayon::prelude::*;
 use uuid::Uuid;
 
 use entry::{TOPIC_PREFIX, decode_topic, encode_topic, start_key, topic_key};
@@ -111,15 +112,14 @@ impl Topics {
                 });
             };
             let name = String::from_utf8_lossy(&key[TOPIC_PREFIX.len()..]).into_owned();
-            let partitions = (0..count)
-                .map(|index| {
-                    let start = journal.get(&start_key(&name, index)).map_or(0, |mut value| value.get_i64());
-                    Ok(Arc::new(Partition::new(
-                        index,
-                        Log::open(&partition_dir(dir, &name, index), start, epoch)?,
-                    )))
-                })
-                .collect::<Result<Vec<_>, BrokerError>>()?;
+            let open = |index| {
+                let start = journal.get(&start_key(&name, index)).map_or(0, |mut value| value.get_i64());
+                let log = Log::open(&partition_dir(dir, &name, index), start, epoch)?;
+                Ok(Arc::new(Partition::new(index, log)))
+            };
+            // On all cores, for every byte of each newest segment is read. The first that fails is told, whichever ends first.
+            let opened: Vec<Result<_, BrokerError>> = (0..count).into_par_iter().map(open).collect();
+            let partitions = opened.into_iter().collect::<Result<Vec<_>, BrokerError>>()?;
             let (partitions, settings) = (RwLock::new(partitions), RwLock::new(settings));
             maps.insert(Arc::new(Topic { name, id, partitions, settings }));
         }
