@@ -19,6 +19,7 @@ pub mod engine;
 mod error;
 mod event_files;
 mod files;
+mod forms;
 mod groups;
 mod identity;
 mod land;

@@ -19,6 +19,7 @@ use watershed_schemas::measure;
 use watershed_schemas::states::WINDOW_START;
 use watershed_schemas::view::View;
 
+use crate::forms;
 use crate::groups::date_of;
 
 const ROW_GROUP_ROWS: usize = 128 * 1024;
@@ -28,10 +29,11 @@ pub(crate) fn encode(view: &View, rows: &RecordBatch) -> Result<Bytes, ParquetEr
     let footer =
         [("watershed.view", &view.name), ("watershed.hash", &view.hash), ("watershed.sql", &view.sql)];
     let footer = footer.map(|(key, value)| KeyValue::new(key.to_string(), value.clone()));
-    let mut properties = WriterProperties::builder()
+    let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_key_value_metadata(Some(footer.to_vec()));
+    let mut properties = forms::choose(properties, rows);
     for column in images(view) {
         properties = properties
             .set_column_dictionary_enabled(column.clone(), false)
