@@ -154,6 +154,7 @@ impl Inner {
         partition: Partition,
         from: Offset,
     ) -> Result<Box<dyn Reader>, LogError> {
+        self.check_partition(topic, partition)?;
         let log = Arc::clone(self);
         let fetch: Box<dyn Fetch> = match self.settings.fetch()? {
             // However little is asked for, a broker sends a whole batch.

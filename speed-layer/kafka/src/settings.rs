@@ -161,6 +161,7 @@ const CONSUMER_TUNING: &[(&str, &str)] = &[
     ("heartbeat.interval.ms", "1000"),
     // Partitions that are added to a topic are heard of this late; librdkafka's default is five minutes.
     ("topic.metadata.refresh.interval.ms", "10000"),
+    // Half of it is also how long librdkafka waits before it looks for its group a second time.
     ("reconnect.backoff.ms", "20"),
     ("reconnect.backoff.max.ms", "2000"),
 ];
