@@ -68,31 +68,38 @@ async fn the_first_version_holds_every_event_and_its_watershed_is_the_logs_end()
 
 #[tokio::test]
 async fn landed_files_are_sorted_and_carry_the_records_own_position_and_time() {
-    let mut world = hourly();
-    world.options.chunk_rows = 100;
-    for index in 0..330_i64 {
-        world.produce(1, &reading((index * 7919) % (3 * DAY), "a", "d", 1.0, index));
-    }
-    let manifest = world.publish().await.manifest;
-    let mut seen = BTreeSet::new();
-    for file in &manifest.events {
-        assert_eq!(file.partition, Partition(1));
-        for batch in world.parquet(&file.file).await {
-            let at = batch["at"].as_primitive::<TimestampMicrosecondType>();
-            assert!(at.values().is_sorted(), "{}", file.file.path);
-            assert!(at.values().iter().all(|at| at.div_euclid(DAY * 1_000_000) as i32 == file.date));
-            let stamps = batch["_timestamp"].as_primitive::<TimestampMicrosecondType>();
-            assert!(stamps.values().iter().all(|stamp| *stamp == (YEAR_2013 + 365 * DAY) * 1_000_000));
-            let partitions = batch["_partition"].as_primitive::<Int32Type>();
-            assert!(partitions.values().iter().all(|partition| *partition == 1));
-            for offset in batch["_offset"].as_primitive::<Int64Type>().values() {
-                assert!(file.range.contains(Offset(*offset)));
-                assert!(seen.insert(*offset), "offset {offset} has landed twice");
+    let scattered = |index: i64| (index * 7919) % (3 * DAY);
+    // In pairs of one time, and some of the first date come late, the last of them first.
+    let late = |index: i64| if (500..510).contains(&index) { 600 - index } else { index / 2 * 2 * 250 };
+    for (chunk_rows, seconds, files) in [(100, &scattered as &dyn Fn(i64) -> i64, 12), (1_000, &late, 11)] {
+        let mut world = hourly();
+        world.options.chunk_rows = chunk_rows;
+        let records = chunk_rows as i64 * 33 / 10;
+        for index in 0..records {
+            world.produce(1, &reading(seconds(index) % (3 * DAY), "a", "d", 1.0, index));
+        }
+        let manifest = world.publish().await.manifest;
+        let mut seen = BTreeSet::new();
+        for file in &manifest.events {
+            assert_eq!(file.partition, Partition(1));
+            for batch in world.parquet(&file.file).await {
+                let at = batch["at"].as_primitive::<TimestampMicrosecondType>().values();
+                let offsets = batch["_offset"].as_primitive::<Int64Type>().values();
+                assert!(at.iter().zip(offsets).is_sorted(), "{}", file.file.path);
+                assert!(at.iter().all(|at| at.div_euclid(DAY * 1_000_000) as i32 == file.date));
+                let stamps = batch["_timestamp"].as_primitive::<TimestampMicrosecondType>();
+                assert!(stamps.values().iter().all(|stamp| *stamp == (YEAR_2013 + 365 * DAY) * 1_000_000));
+                let partitions = batch["_partition"].as_primitive::<Int32Type>();
+                assert!(partitions.values().iter().all(|partition| *partition == 1));
+                for offset in offsets {
+                    assert!(file.range.contains(Offset(*offset)));
+                    assert!(seen.insert(*offset), "offset {offset} has landed twice");
+                }
             }
         }
+        assert_eq!(seen, (0..records).collect());
+        assert_eq!(manifest.events.len(), files, "four chunks, two or three dates each");
     }
-    assert_eq!(seen, (0..330).collect());
-    assert_eq!(manifest.events.len(), 4 * 3, "four chunks, three dates each");
 }
 
 #[tokio::test]

@@ -1,5 +1,9 @@
 //! Landed events and dead letters, brought into the order and the files in which they are stored.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Range;
+
 use bytes::Bytes;
 use polars::prelude::*;
 use watershed_schemas::decode::DeadLetterKind;
@@ -18,6 +22,9 @@ pub(crate) struct Encoded<K> {
     pub bytes: Bytes,
 }
 
+/// Runs of rows of one date are on the average as long as this, or rows are brought into order first.
+const SHORT_RUN_ROWS: usize = 64;
+
 /// One file per date of event time (days since 1970-01-01), each sorted by event time, then offset. `events` come in the
 /// order of their offsets.
 pub(crate) fn events_by_date(
@@ -27,32 +34,57 @@ pub(crate) fn events_by_date(
     engine: &dyn Engine,
 ) -> PolarsResult<Vec<Encoded<i32>>> {
     let time = stream.event_time().name.as_str();
-    let (sorted, times) = by_time(events, time)?;
-    let mut files = Vec::new();
-    let mut start = 0;
-    while start < times.len() {
-        let date = times[start].div_euclid(DAY_MICROS);
-        let rows = times[start..].partition_point(|time| time.div_euclid(DAY_MICROS) == date);
-        let events = sorted.slice(start as i64, rows);
-        let key = date as i32;
-        files.push(Encoded { key, rows: rows as u64, bytes: engine.write_events(&events, from)? });
-        start += rows;
-    }
-    Ok(files)
+    let encode = |(date, events): (i32, DataFrame)| {
+        Ok(Encoded { key: date, rows: events.height() as u64, bytes: engine.write_events(&events, from)? })
+    };
+    by_date(events, time)?.into_iter().map(encode).collect()
 }
 
-/// The events by their times, which come with them; those of one time stay in the order they came in.
-fn by_time(events: DataFrame, time: &str) -> PolarsResult<(DataFrame, Vec<i64>)> {
-    let times = |events: &DataFrame| -> PolarsResult<Vec<i64>> {
-        Ok(events.column(time)?.datetime()?.physical().into_no_null_iter().collect())
-    };
-    let found = times(&events)?;
-    if found.is_sorted() {
-        return Ok((events, found));
+/// The events of each date by their times; those of one time stay in the order they came in.
+///
+/// Events come about as they happened, in a few runs of each date: so runs are put together, and what is not in order
+/// yet is sorted date by date rather than all at once.
+fn by_date(mut events: DataFrame, time: &str) -> PolarsResult<BTreeMap<i32, DataFrame>> {
+    let mut runs = runs_of_dates(&times(&events, time)?);
+    if runs.len() * SHORT_RUN_ROWS > events.height() {
+        events = sorted(events, time)?;
+        runs = runs_of_dates(&times(&events, time)?);
     }
-    let sorted = events.sort([time], SortMultipleOptions::default().with_maintain_order(true))?;
-    let times = times(&sorted)?;
-    Ok((sorted, times))
+    let mut dates = BTreeMap::new();
+    for (date, rows) in runs {
+        let run = events.slice(rows.start as i64, rows.len());
+        match dates.entry(date) {
+            Entry::Vacant(entry) => _ = entry.insert(run),
+            Entry::Occupied(mut entry) => _ = entry.get_mut().vstack_mut_owned(run)?,
+        }
+    }
+    for events in dates.values_mut() {
+        *events = sorted(std::mem::take(events), time)?;
+    }
+    Ok(dates)
+}
+
+/// Rows that follow one another and are of one date, with the date.
+fn runs_of_dates(times: &[i64]) -> Vec<(i32, Range<usize>)> {
+    let date = |time: &i64| time.div_euclid(DAY_MICROS);
+    let mut start = 0;
+    let runs = times.chunk_by(|one, next| date(one) == date(next)).map(|run| {
+        let rows = start..start + run.len();
+        start = rows.end;
+        (date(&run[0]) as i32, rows)
+    });
+    runs.collect()
+}
+
+fn sorted(events: DataFrame, time: &str) -> PolarsResult<DataFrame> {
+    if times(&events, time)?.is_sorted() {
+        return Ok(events);
+    }
+    events.sort([time], SortMultipleOptions::default().with_maintain_order(true))
+}
+
+fn times(events: &DataFrame, time: &str) -> PolarsResult<Vec<i64>> {
+    Ok(events.column(time)?.datetime()?.physical().into_no_null_iter().collect())
 }
 
 /// Dead letters column by column, with everything that is needed to replay them.

@@ -13,8 +13,8 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{
-    self as ar, ArrowPrimitiveType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type,
-    TimestampMicrosecondType,
+    self as ar, ArrowNativeType, ArrowPrimitiveType, Date32Type, Decimal128Type, Float64Type, Int32Type,
+    Int64Type, TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
@@ -235,7 +235,7 @@ fn scalars(series: &Series) -> PolarsResult<ArrayRef> {
             let unscaled = primitives::<_, Decimal128Type>(series.decimal()?.physical());
             Arc::new(decimals(unscaled, *precision as u8, *scale as u8))
         }
-        Polars::String => Arc::new(series.str()?.iter().collect::<StringArray>()),
+        Polars::String => Arc::new(strings(series.str()?)),
         Polars::Binary => Arc::new(series.binary()?.iter().collect::<BinaryArray>()),
         other => return Err(PolarsError::ComputeError(format!("{other} is no scalar type").into())),
     })
@@ -244,6 +244,7 @@ fn scalars(series: &Series) -> PolarsResult<ArrayRef> {
 fn primitives<P, A>(values: &ChunkedArray<P>) -> PrimitiveArray<A>
 where
     P: PolarsNumericType,
+    P::Native: ArrowNativeType,
     A: ArrowPrimitiveType<Native = P::Native>,
 {
     if values.null_count() > 0 {
@@ -251,7 +252,20 @@ where
     }
     let mut all = Vec::with_capacity(values.len());
     values.downcast_iter().for_each(|chunk| all.extend_from_slice(chunk.values()));
-    PrimitiveArray::from_iter_values(all)
+    PrimitiveArray::new(all.into(), None)
+}
+
+fn strings(values: &StringChunked) -> StringArray {
+    let bytes = values.downcast_iter().map(|chunk| chunk.total_bytes_len()).sum();
+    let mut strings = StringBuilder::with_capacity(values.len(), bytes);
+    match values.null_count() {
+        0 => values
+            .downcast_iter()
+            .flat_map(|chunk| chunk.values_iter())
+            .for_each(|text| strings.append_value(text)),
+        _ => values.iter().for_each(|text| strings.append_option(text)),
+    }
+    strings.finish()
 }
 
 /// An Arrow array from single values of one type.
