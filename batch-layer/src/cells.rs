@@ -13,7 +13,7 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use polars::prelude::*;
 use watershed_schemas::columns;
-use watershed_schemas::events::scan;
+use watershed_schemas::events;
 use watershed_schemas::exact::{Grouping, exact, window_start};
 use watershed_schemas::keys::Keys;
 use watershed_schemas::states::{StateTable, WINDOW_END, WINDOW_START, Whole};
@@ -34,7 +34,7 @@ pub(crate) fn compute(
     ledger: &mut Ledger,
 ) -> Result<RecordBatch, BatchError> {
     let broken = |source| BatchError::Compute { view: view.name.clone(), source };
-    let events = events(view, select, files).map_err(broken)?;
+    let events = self::events(view, select, files).map_err(broken)?;
     let exact = by_polars(view, &events).map_err(broken)?;
     let whole = Whole::of(view, &events).map_err(broken)?;
     drop(events);
@@ -49,16 +49,18 @@ pub(crate) fn compute(
 
 /// The events of the selected windows: what the view reads of them.
 fn events(view: &View, select: &Select, files: &[Bytes]) -> PolarsResult<DataFrame> {
-    let mut read: Vec<Expr> = view.fields_read().into_iter().map(col).collect();
+    let mut names = view.fields_read();
     let placed = |aggregate: &Aggregate| matches!(aggregate, Aggregate::First | Aggregate::Last);
     if view.measures.iter().any(|measure| placed(&measure.aggregate)) {
-        read.extend([col(PARTITION_COLUMN), col(OFFSET_COLUMN)]);
+        names.extend([PARTITION_COLUMN, OFFSET_COLUMN]);
     }
-    let mut events = scan(&view.stream, files)?;
-    if let Some(selected) = selected(view, select) {
-        events = events.filter(selected);
-    }
-    events.select(read).collect_with_engine(Engine::Streaming).map(|done| done.unwrap_single())
+    let Some(selected) = selected(view, select) else {
+        return events::read(&view.stream, files, &names);
+    };
+    // A plan skips the row groups in which no such event is.
+    let read: Vec<Expr> = names.into_iter().map(col).collect();
+    let events = events::scan(&view.stream, files)?.filter(selected).select(read);
+    events.collect_with_engine(Engine::Streaming).map(|done| done.unwrap_single())
 }
 
 /// Polars' cells, with every measure that is not sketched.
