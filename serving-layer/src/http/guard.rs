@@ -148,7 +148,8 @@ pub async fn guard(
         Access::Nodes => return Ok(request.into_response(unknown_secret().error_response())),
     };
     let Some(verb) = wanted else { return next.call(request).await };
-    let began = Instant::now();
+    // The clock is looked at only where somebody writes it down.
+    let began = callers.gate.is_closed().then(Instant::now);
     let admitted = callers.admit(verb, &request);
     let caller = admitted.caller.clone();
     let mut response = match admitted.refusal {
@@ -163,7 +164,9 @@ pub async fn guard(
     if let Some(taken) = admitted.taken {
         told(taken, response.headers_mut());
     }
-    callers.tell(caller.as_ref(), &response, began.elapsed());
+    if let Some(began) = began {
+        callers.tell(caller.as_ref(), &response, began.elapsed());
+    }
     Ok(response)
 }
 
@@ -190,9 +193,6 @@ impl Callers {
     }
 
     fn tell(&self, caller: Option<&Caller>, response: &ServiceResponse, took: Duration) {
-        if !self.gate.is_closed() {
-            return;
-        }
         let request = response.request();
         let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
         let route = request.match_pattern().unwrap_or_default();

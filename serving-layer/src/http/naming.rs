@@ -15,12 +15,12 @@ const NAME: HeaderName = HeaderName::from_static("x-request-id");
 /// A longer name is not taken over: it ends up in every line of the log.
 const LONGEST: usize = 128;
 
-/// Answers under the client's name for its request, or under a new one, and works under it.
+/// Answers under the client's name for its request, or under a new one, and works under it. It came at `began`.
 pub async fn named<B, F: Future<Output = Result<ServiceResponse<B>, Error>>>(
     request: ServiceRequest,
+    began: Instant,
     work: impl FnOnce(ServiceRequest) -> F,
 ) -> Result<ServiceResponse<B>, Error> {
-    let began = Instant::now();
     let name = given(request.headers()).unwrap_or_else(ids::name);
     let above = request.headers().get(trace::HEADER).and_then(|header| header.to_str().ok());
     let above = above.and_then(Context::parse);

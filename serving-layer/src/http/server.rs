@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
@@ -271,15 +271,16 @@ async fn around_server(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let began = Instant::now();
     let answer = async |request| {
-        let mut response = metrics::measured(&requests, next.call(request)).await?;
+        let mut response = metrics::measured(&requests, began, next.call(request)).await?;
         // A connection that is kept open would be cut when the server stops, with a next question on its way.
         if draining.is_on() {
             response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
         }
         Ok(response)
     };
-    naming::named(request, answer).await
+    naming::named(request, began, answer).await
 }
 
 /// What is done around every request of a speed node.
@@ -288,5 +289,6 @@ async fn around_node(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    naming::named(request, |request| metrics::measured(&requests, next.call(request))).await
+    let began = Instant::now();
+    naming::named(request, began, |request| metrics::measured(&requests, began, next.call(request))).await
 }

@@ -121,12 +121,12 @@ fn class(status: StatusCode) -> &'static str {
     }
 }
 
-/// Measures every request. One whose client goes away is counted as in flight until then, and by no status.
+/// Measures every request, from `began` on. One whose client goes away is counted as in flight until then, and by no status.
 pub async fn measured<B>(
     requests: &Requests,
+    began: Instant,
     work: impl Future<Output = Result<ServiceResponse<B>, Error>>,
 ) -> Result<ServiceResponse<B>, Error> {
-    let began = Instant::now();
     let _in_flight = requests.begin();
     let responded = work.await;
     let (route, status) = match &responded {
