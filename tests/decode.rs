@@ -5,7 +5,7 @@ mod random;
 use std::time::Duration;
 
 use polars::prelude::{AnyValue, DataFrame};
-use watershed_schemas::decode::{DeadLetterKind, Decoded, Decoder, dead_letter_columns};
+use watershed_schemas::decode::{DeadLetterKind, Decoded, Decoder};
 use watershed_schemas::log::Records;
 use watershed_schemas::offsets::{Offset, Partition};
 use watershed_schemas::stream::{Field, Format, Stream, TimestampFormat};
@@ -587,23 +587,19 @@ fn a_large_message_is_decoded_like_any_other() {
 }
 
 #[test]
-fn dead_letters_are_kept_whole() {
-    let mut records = Records::new(Partition(2), Offset(7));
-    records.push(Offset(7), NOW, Some(b"\xff\x00"));
-    records.push(Offset(8), NOW, Some(br#"{"at":"2024-01-01T00:00:00Z"}"#));
-    records.push(Offset(9), -1, None);
-    records.push(Offset(10), NOW, Some(b""));
-    let decoded = Decoder::new(&every_type(), &[]).decode(&records);
-    let letters = dead_letter_columns(&records, &decoded.dead_letters);
-    assert_eq!(
-        letters.get_column_names(),
-        ["_partition", "_offset", "_timestamp", "kind", "reason", "payload"]
-    );
-    let offsets: Vec<_> = (0..3).map(|row| cell(&letters, "_offset", row)).collect();
-    assert_eq!(offsets, [7, 9, 10].map(AnyValue::Int64));
-    let payloads: Vec<_> = (0..3).map(|row| cell(&letters, "payload", row)).collect();
-    let blob = |bytes: &[u8]| AnyValue::BinaryOwned(bytes.to_vec());
-    assert_eq!(payloads, [blob(b"\xff\x00"), AnyValue::Null, blob(b"")]);
-    assert_eq!(cell(&letters, "kind", 1), text("tombstone"));
-    assert_eq!(cell(&letters, "_timestamp", 1), AnyValue::Null);
+fn events_keep_their_records_positions_and_times() {
+    let event = Some(&br#"{"at":"2024-01-01T00:00:00Z"}"#[..]);
+    for spoilt in [None, event] {
+        let mut records = Records::new(Partition(2), Offset(7));
+        records.push(Offset(7), NOW, spoilt);
+        records.push(Offset(8), NOW, event);
+        records.push(Offset(10), -1, event);
+        let decoded = Decoder::new(&every_type(), &[]).decode(&records);
+        let rows = decoded.events.height();
+        assert_eq!(rows + decoded.dead_letters.len(), 3);
+        let last = |name: &str| [rows - 2, rows - 1].map(|row| cell(&decoded.events, name, row));
+        assert_eq!(last("_offset"), [8, 10].map(AnyValue::Int64));
+        assert_eq!(last("_partition"), [2, 2].map(AnyValue::Int32));
+        assert_eq!(last("_timestamp"), [micros(NOW * 1_000), AnyValue::Null]);
+    }
 }

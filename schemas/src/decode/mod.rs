@@ -27,14 +27,15 @@ mod stop;
 mod text;
 mod time;
 
-use polars::prelude::{BinaryChunkedBuilder, Column, DataFrame, IntoColumn, IntoSeries, NamedFrom, Series};
+use polars::prelude::{
+    ChunkedArray, Column, DataFrame, Int64Chunked, IntoColumn, NamedFrom, PlSmallStr, Series, TimeUnit,
+};
 
 use crate::log::Records;
 use crate::stream::{OFFSET_COLUMN, PARTITION_COLUMN, Stream, TIMESTAMP_COLUMN};
-use crate::types::DataType;
 pub use array::{NotAnArray, elements};
 use columns::Builder;
-use field::{Cell, Fault};
+use field::Fault;
 use record::RecordReader;
 
 /// What became of a run of records.
@@ -155,35 +156,25 @@ fn not_utf8(payload: &[u8]) -> Fault {
     }
 }
 
-/// The columns `_partition`, `_offset` and `_timestamp` of the records with these indices.
+/// The columns `_partition`, `_offset` and `_timestamp` of the records with these indices, which ascend.
 fn positions(records: &Records, indices: &[usize]) -> [Column; 3] {
-    let offsets: Vec<i64> = indices.iter().map(|index| records.offsets[*index]).collect();
-    let mut timestamps = Builder::new(TIMESTAMP_COLUMN, &DataType::Timestamp, indices.len());
-    for index in indices {
-        let micros = (records.timestamps[*index].checked_mul(1000))
-            .filter(|micros| records.timestamps[*index] >= 0 && time::is_in_range(*micros));
-        timestamps.push(micros.map_or(Cell::Null, Cell::Integer), "", "");
-    }
+    let chosen = |values: &[i64]| match indices.len() == values.len() {
+        true => values.to_vec(),
+        false => indices.iter().map(|index| values[*index]).collect(),
+    };
+    let micros =
+        |millis: i64| millis.checked_mul(1000).filter(|micros| millis >= 0 && time::is_in_range(*micros));
+    let millis = chosen(&records.timestamps);
+    let timestamps: Int64Chunked = match millis.iter().all(|millis| micros(*millis).is_some()) {
+        true => {
+            ChunkedArray::from_vec(PlSmallStr::EMPTY, millis.iter().map(|millis| millis * 1000).collect())
+        }
+        false => millis.iter().map(|millis| micros(*millis)).collect(),
+    };
+    let timestamps = timestamps.with_name(TIMESTAMP_COLUMN.into());
     [
         Series::new(PARTITION_COLUMN.into(), vec![records.partition; indices.len()]).into_column(),
-        Series::new(OFFSET_COLUMN.into(), offsets).into_column(),
-        timestamps.finish(),
+        Series::new(OFFSET_COLUMN.into(), chosen(&records.offsets)).into_column(),
+        timestamps.into_datetime(TimeUnit::Microseconds, None).into_column(),
     ]
-}
-
-/// Dead letters whole, to be stored: `_partition`, `_offset`, `_timestamp`, `kind`, `reason`, `payload`
-/// (BLOB; NULL for a tombstone).
-pub fn dead_letter_columns(records: &Records, dead_letters: &[DeadLetter]) -> DataFrame {
-    let indices: Vec<usize> = dead_letters.iter().map(|letter| letter.index).collect();
-    let kinds: Vec<&str> = dead_letters.iter().map(|letter| letter.kind.name()).collect();
-    let reasons: Vec<&str> = dead_letters.iter().map(|letter| letter.reason.as_str()).collect();
-    let mut payloads = BinaryChunkedBuilder::new("payload".into(), indices.len());
-    for index in &indices {
-        payloads.append_option((!records.tombstones[*index]).then(|| records.payload(*index)));
-    }
-    let mut columns = positions(records, &indices).to_vec();
-    columns.push(Series::new("kind".into(), kinds).into_column());
-    columns.push(Series::new("reason".into(), reasons).into_column());
-    columns.push(payloads.finish().into_series().into_column());
-    DataFrame::new(indices.len(), columns).expect("all columns have a row per dead letter")
 }
