@@ -4,18 +4,14 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowWriterOptions, compute_leaves};
-use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use polars::prelude::{DataFrame, PolarsError, PolarsResult};
 use watershed_schemas::columns;
 use watershed_schemas::offsets::{OffsetRange, Partition};
 
-use crate::forms;
+use crate::forms::{self, ROW_GROUP_ROWS};
 
-/// Small enough that a reader who wants one window of a date skips most of its file.
-const ROW_GROUP_ROWS: usize = 128 * 1024;
 /// Row groups of fewer rows are encoded by one thread: starting others would take longer.
 const SMALL_ROWS: usize = 32 * 1024;
 
@@ -88,11 +84,7 @@ fn properties(rows: &RecordBatch, from: &Provenance) -> Result<WriterProperties,
         ("watershed.until", range.until.to_string()),
         ("watershed.run", run_id.clone()),
     ];
-    let footer = footer.map(|(key, value)| KeyValue::new(key.to_string(), value));
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_offset_index_disabled(true)
-        .set_key_value_metadata(Some(footer.to_vec()));
-    Ok(forms::choose(properties, rows).build())
+    let properties = forms::properties(rows, footer)?;
+    let properties = properties.set_statistics_enabled(EnabledStatistics::Chunk);
+    Ok(properties.set_offset_index_disabled(true).build())
 }

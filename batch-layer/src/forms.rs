@@ -15,10 +15,14 @@ use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray};
 use arrow::datatypes::{DataType, Date32Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use hashbrown::HashSet;
-use parquet::basic::{Compression, Encoding};
-use parquet::file::properties::WriterPropertiesBuilder;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
+/// Small enough that a reader who wants one window of a date skips most of its file.
+pub(crate) const ROW_GROUP_ROWS: usize = 128 * 1024;
 /// How many values of a column are looked at, evenly spread, to judge whether they come again.
 const SAMPLE: usize = 512;
 /// Columns of fewer bytes are not compressed.
@@ -33,8 +37,16 @@ enum Form {
     Plain,
 }
 
-/// Chooses for every column of scalars; the others are written as the properties say.
-pub(crate) fn choose(mut properties: WriterPropertiesBuilder, rows: &RecordBatch) -> WriterPropertiesBuilder {
+/// What every file is written with, and of each column of scalars the form that suits it; `footer` is what the file says of itself.
+pub(crate) fn properties<const N: usize>(
+    rows: &RecordBatch,
+    footer: [(&str, String); N],
+) -> Result<WriterPropertiesBuilder, ParquetError> {
+    let footer = footer.map(|(key, value)| KeyValue::new(key.to_string(), value));
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_key_value_metadata(Some(footer.to_vec()));
     for (field, values) in rows.schema().fields().iter().zip(rows.columns()) {
         if values.data_type().is_nested() {
             continue;
@@ -50,7 +62,7 @@ pub(crate) fn choose(mut properties: WriterPropertiesBuilder, rows: &RecordBatch
             properties = properties.set_column_compression(column, Compression::UNCOMPRESSED);
         }
     }
-    properties
+    Ok(properties)
 }
 
 impl Form {

@@ -10,10 +10,8 @@ use arrow::record_batch::{RecordBatch, RecordBatchReader};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::EnabledStatistics;
 use parquet::schema::types::ColumnPath;
 use watershed_schemas::measure;
 use watershed_schemas::states::WINDOW_START;
@@ -22,18 +20,11 @@ use watershed_schemas::view::View;
 use crate::forms;
 use crate::groups::date_of;
 
-const ROW_GROUP_ROWS: usize = 128 * 1024;
-
 /// The bytes of a file; equal rows of equal definitions give equal bytes, whichever run writes them.
 pub(crate) fn encode(view: &View, rows: &RecordBatch) -> Result<Bytes, ParquetError> {
     let footer =
         [("watershed.view", &view.name), ("watershed.hash", &view.hash), ("watershed.sql", &view.sql)];
-    let footer = footer.map(|(key, value)| KeyValue::new(key.to_string(), value.clone()));
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_key_value_metadata(Some(footer.to_vec()));
-    let mut properties = forms::choose(properties, rows);
+    let mut properties = forms::properties(rows, footer.map(|(key, value)| (key, value.clone())))?;
     for column in images(view) {
         properties = properties
             .set_column_dictionary_enabled(column.clone(), false)
